@@ -1,0 +1,20 @@
+"""The queue in Redis: one typed method for each script."""
+
+from promptmill.queue.connection import connect
+from promptmill.queue.queue import Claim, Claims, Disposition, Queue, Renewal, Settlement, Snooze, Submitted
+from promptmill.queue.submission import Submission, expected_cost, prepare
+
+__all__ = [
+    "Claim",
+    "Claims",
+    "Disposition",
+    "Queue",
+    "Renewal",
+    "Settlement",
+    "Snooze",
+    "Submission",
+    "Submitted",
+    "connect",
+    "expected_cost",
+    "prepare",
+]

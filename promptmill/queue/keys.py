@@ -1,0 +1,44 @@
+"""Every Redis key and channel, in one table. Scripts build the same names; `tests/architecture` compares the two.
+
+| key | type | holds | ends |
+|---|---|---|---|
+| `promptmill:queue` | sorted set | every unsettled job's id; score 1: ready in its lane, else the time (ms) of the next event: when it is due, its deadline, or its lease's end. It is arq's queue as well: an id without a record was put there by an arq client and is adopted | settle |
+| `promptmill:jobs` | hash | id to record (see scripts/_record.lua): state, lane, budget, cost, counters, token | settle |
+| `arq:job:<id>` | string | the payload: arq's envelope around the job, JSON | settle |
+| `promptmill:lane:<budget>:<lane>` | sorted set | ids of ready jobs; score: order of submission | claim |
+| `promptmill:due` | sorted set | ids of ready jobs that need no budget, since they only have to be ended (cancelled, expired); score: order | claim |
+| `promptmill:budget:<model class>` | hash | limits, theoretical arrival times, blocked until and why (see scripts/_budget.lua) | kept |
+| `promptmill:budgets` | set | model classes that have a budget | kept |
+| `promptmill:sequence` | counter | order of submission | kept |
+| `promptmill:idle` | sorted set | workers with free slots; score: when each comes back by itself (ms) | worker |
+| `promptmill:workers` | hash | worker id to what it last said of itself, JSON | worker |
+| `promptmill:run:<run>` | hash | jobs submitted and ended by status, tokens, cost in nano-USD | 30 days after the last change |
+| `arq:result:<id>` | string | the result in arq's envelope, for whoever waits | `keep_result` |
+
+| channel | says | to whom |
+|---|---|---|
+| `promptmill:wake:<worker>` | there may be something to claim | that worker |
+| `promptmill:done:<id>` | the result is there | whoever waits for it |
+| `promptmill:run-done:<run>` | one more job of the run ended: its id | whoever follows the run |
+| `promptmill:cancel` | this id is to be stopped | every worker |
+"""
+
+from typing import Final
+
+QUEUE: Final = "promptmill:queue"
+JOBS: Final = "promptmill:jobs"
+PAYLOAD: Final = "arq:job:"
+RESULT: Final = "arq:result:"
+LANE: Final = "promptmill:lane:"
+DUE: Final = "promptmill:due"
+BUDGET: Final = "promptmill:budget:"
+BUDGETS: Final = "promptmill:budgets"
+SEQUENCE: Final = "promptmill:sequence"
+IDLE: Final = "promptmill:idle"
+WORKERS: Final = "promptmill:workers"
+RUN: Final = "promptmill:run:"
+
+WAKE_CHANNEL: Final = "promptmill:wake:"
+DONE_CHANNEL: Final = "promptmill:done:"
+RUN_CHANNEL: Final = "promptmill:run-done:"
+CANCEL_CHANNEL: Final = "promptmill:cancel"

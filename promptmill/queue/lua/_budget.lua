@@ -1,0 +1,57 @@
+-- A budget: weighted GCRA in three dimensions. For each dimension d the hash promptmill:budget:<class> holds
+--   <d>_rate   units a minute that may be spent (headroom already taken off)
+--   <d>_burst  units that may go at once on a full bucket
+--   <d>_tat    theoretical arrival time, ms: when the bucket will be full again
+-- and, for all of them, blocked_until (ms) with the reason for it.
+-- Arithmetic: see promptmill/pacing.py, the same in Python, which a test compares step by step.
+local DIMENSIONS = { 'requests', 'input', 'output' }
+
+local function load_budget(class)
+  local budget = { key = BUDGET .. class }
+  local flat = redis.call('HGETALL', budget.key)
+  for i = 1, #flat, 2 do budget[flat[i]] = tonumber(flat[i + 1]) or flat[i + 1] end
+  return budget.requests_rate and budget or nil
+end
+
+-- When a request of this cost may be sent. min(cost, burst) lets one larger than the burst go on a full bucket;
+-- the debt that it leaves keeps later ones back.
+local function admissible_at(budget, cost, now)
+  local at = budget.blocked_until or 0
+  for _, d in ipairs(DIMENSIONS) do
+    local per_unit = 60000 / budget[d .. '_rate']
+    local burst = budget[d .. '_burst']
+    local tat = math.max(budget[d .. '_tat'], now)
+    at = math.max(at, tat + (math.min(cost[d], burst) - burst) * per_unit)
+  end
+  return at
+end
+
+local function charge(budget, cost, now)
+  for _, d in ipairs(DIMENSIONS) do
+    budget[d .. '_tat'] = math.max(budget[d .. '_tat'], now) + cost[d] * 60000 / budget[d .. '_rate']
+  end
+end
+
+local function save_tats(budget)
+  local flat = {}
+  for _, d in ipairs(DIMENSIONS) do
+    flat[#flat + 1] = d .. '_tat'
+    flat[#flat + 1] = string.format('%.3f', budget[d .. '_tat'])
+  end
+  redis.call('HSET', budget.key, unpack(flat))
+end
+
+-- What was really used replaces what was reserved. '' means that nobody knows: the reservation then stands.
+-- A refund cannot overfill the bucket: a TAT in the past counts as now.
+local function reconcile(record, input, output)
+  if input == '' and output == '' then return end
+  local budget = load_budget(record.budget)
+  if not budget then return end
+  for d, actual in pairs({ input = input, output = output }) do
+    if actual ~= '' then
+      local difference = tonumber(actual) - record[d]
+      budget[d .. '_tat'] = budget[d .. '_tat'] + difference * 60000 / budget[d .. '_rate']
+    end
+  end
+  save_tats(budget)
+end

@@ -1,0 +1,15 @@
+-- Names of keys and channels. promptmill/queue/keys.py says what each holds; a test compares the two.
+local QUEUE, JOBS, LANE, DUE = 'promptmill:queue', 'promptmill:jobs', 'promptmill:lane:', 'promptmill:due'
+local BUDGET, BUDGETS, SEQUENCE = 'promptmill:budget:', 'promptmill:budgets', 'promptmill:sequence'
+local IDLE, RUN = 'promptmill:idle', 'promptmill:run:'
+local PAYLOAD, RESULT = 'arq:job:', 'arq:result:'
+local WAKE_CHANNEL, DONE_CHANNEL = 'promptmill:wake:', 'promptmill:done:'
+local RUN_CHANNEL, CANCEL_CHANNEL = 'promptmill:run-done:', 'promptmill:cancel'
+
+-- Milliseconds since the epoch on Redis' clock, with microseconds behind the point. Hosts' clocks disagree;
+-- only tests hand in a time of their own.
+local function clock(given)
+  if given ~= '' then return tonumber(given) end
+  local time = redis.call('TIME')
+  return time[1] * 1000 + time[2] / 1000
+end

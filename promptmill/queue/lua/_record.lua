@@ -1,0 +1,81 @@
+-- A job's record: a JSON array, trailing zeros left out, since a million of them have to fit in memory.
+--   state     'r' ready, 'w' waiting, 'l' leased
+--   lane      1 interactive, 2 standard, 3 overnight
+--   budget    model class that the next request draws on
+--   requests, input, output   what the next request is expected to cost
+--   order     of submission; a job that comes back keeps its place
+--   claims    how often it was claimed: the number of its newest request
+--   attempts  how many attempts it has used up
+--   lost      how many workers died with it
+--   route     0: the model asked for, n: its n-th fallback
+--   deadline  ms, or 0
+--   ends      0, or how it is to be ended without a request: 'cancelled', 'expired'
+--   token     of the lease, or 0
+local FIELDS = {
+  'state', 'lane', 'budget', 'requests', 'input', 'output', 'order',
+  'claims', 'attempts', 'lost', 'route', 'deadline', 'ends', 'token',
+}
+
+-- nil where there is no record or somebody else overwrote it: the job is then adopted from its payload.
+local function load_record(id)
+  local raw = redis.call('HGET', JOBS, id)
+  if not raw then return nil end
+  local readable, values = pcall(cjson.decode, raw)
+  if not readable or type(values) ~= 'table' then return nil end
+  local record = {}
+  for i, name in ipairs(FIELDS) do record[name] = values[i] or 0 end
+  return record
+end
+
+-- Of a job that an arq client put into the queue: no budget until a worker has read and adopted it.
+local function foreign_record()
+  return {
+    state = 'w', lane = 2, budget = '', requests = 0, input = 0, output = 0,
+    order = redis.call('INCR', SEQUENCE), claims = 0, attempts = 0, lost = 0, route = 0,
+    deadline = 0, ends = 0, token = 0,
+  }
+end
+
+local function save_record(id, record)
+  local last = #FIELDS
+  while record[FIELDS[last]] == 0 do last = last - 1 end
+  local values = {}
+  for i = 1, last do values[i] = record[FIELDS[i]] end
+  redis.call('HSET', JOBS, id, cjson.encode(values))
+end
+
+local function lane_key(record)
+  return LANE .. record.budget .. ':' .. record.lane
+end
+
+local function leave_lane(id, record)
+  redis.call('ZREM', record.ends ~= 0 and DUE or lane_key(record), id)
+end
+
+-- Into its lane, or to those that only have to be ended. A deadline brings it back before the claim in time.
+local function make_ready(id, record)
+  record.state, record.token = 'r', 0
+  if record.ends ~= 0 then
+    redis.call('ZADD', DUE, record.order, id)
+    redis.call('ZADD', QUEUE, 1, id)
+  else
+    redis.call('ZADD', lane_key(record), record.order, id)
+    redis.call('ZADD', QUEUE, record.deadline > 0 and record.deadline or 1, id)
+  end
+  save_record(id, record)
+end
+
+-- Out of every lane until a time, or until its deadline if that is sooner.
+local function make_waiting(id, record, until_ms)
+  record.state, record.token = 'w', 0
+  if record.deadline > 0 then until_ms = math.min(until_ms, record.deadline) end
+  redis.call('ZADD', QUEUE, math.ceil(until_ms), id)
+  save_record(id, record)
+end
+
+-- The record, if the caller's lease still stands; nil tells it to write nothing (I2).
+local function leased_record(id, token)
+  local record = load_record(id)
+  if not record or record.state ~= 'l' or record.token ~= token then return nil end
+  return record
+end

@@ -1,0 +1,107 @@
+-- needs: keys, record, budget, alarm
+-- Lease jobs to a worker: those that may be sent now, in lane order, and no others. A job for which there is no
+-- budget stays in the queue.
+-- ARGV  1 now (ms, or '')   2 worker   3 lease (ms)   4 most jobs to lease   5 prefix of their tokens
+-- Returns {wait, {class, ...}, {claim, ...}}
+--   wait   ms until this worker should claim again unless it is woken; -1: when one of its jobs has ended
+--   class  model classes with jobs but without limits: configure them and claim again
+--   claim  {id, disposition, token, claims, attempts, lost, route, lane, budget, input, output, payload or false}
+--          disposition: 'run'; 'cancelled' or 'expired': only to be ended; 'foreign': to be adopted or buried
+local now, worker, lease_ms, most, prefix = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local claims, unconfigured = {}, {}
+
+local function lease(id, record, disposition)
+  record.state, record.claims = 'l', record.claims + 1
+  record.token = prefix .. '.' .. (#claims + 1)
+  redis.call('ZADD', QUEUE, math.ceil(now + lease_ms), id)
+  save_record(id, record)
+  claims[#claims + 1] = {
+    id, disposition, record.token, record.claims, record.attempts, record.lost, record.route,
+    record.lane, record.budget, record.input, record.output, redis.call('GET', PAYLOAD .. id),
+  }
+end
+
+-- 1. Whatever comes due: waits that are over, leases of the dead, deadlines, and what arq clients put in.
+local bound = most + 100 -- one call stays short however much comes due at once
+local due = redis.call('ZRANGEBYSCORE', QUEUE, '(1', now, 'LIMIT', 0, bound)
+for _, id in ipairs(due) do
+  local record = load_record(id) or foreign_record()
+  if record.state == 'l' then record.lost = record.lost + 1 end
+  if record.budget == '' and record.ends == 0 then
+    if #claims < most then lease(id, record, 'foreign') end
+  else
+    if record.state == 'r' then leave_lane(id, record) end
+    if record.ends == 0 and record.deadline > 0 and record.deadline <= now then record.ends = 'expired' end
+    make_ready(id, record)
+  end
+end
+
+-- 2. Those that only have to be ended: they cost nothing.
+if #claims < most then
+  for _, id in ipairs(redis.call('ZRANGE', DUE, 0, most - #claims - 1)) do
+    redis.call('ZREM', DUE, id)
+    local record = load_record(id)
+    if record then lease(id, record, record.ends) end
+  end
+end
+
+-- 3. By budget and lane. Budgets take turns, so that one with much to spend does not fill every slot.
+local function head(class)
+  for lane = 1, 3 do
+    local key = LANE .. class .. ':' .. lane
+    local id = redis.call('ZRANGE', key, 0, 0)[1]
+    while id do
+      local record = load_record(id)
+      if record then return key, id, record end
+      redis.call('ZREM', key, id) -- the record is gone: somebody deleted keys by hand
+      id = redis.call('ZRANGE', key, 0, 0)[1]
+    end
+  end
+end
+
+local turns, slot = {}, nil
+for _, class in ipairs(redis.call('SMEMBERS', BUDGETS)) do
+  local budget = load_budget(class)
+  if budget then
+    turns[#turns + 1] = { class = class, budget = budget }
+  elseif head(class) then
+    unconfigured[#unconfigured + 1] = class
+  end
+end
+while #turns > 0 do
+  local going = {}
+  for _, turn in ipairs(turns) do
+    local key, id, record = head(turn.class)
+    if key then
+      local at = admissible_at(turn.budget, record, now)
+      if at > now then
+        slot = math.min(slot or at, at)
+      elseif #claims >= most then
+        slot = now
+      else
+        charge(turn.budget, record, now)
+        turn.charged = true
+        redis.call('ZREM', key, id)
+        lease(id, record, 'run')
+        going[#going + 1] = turn
+      end
+    end
+    if turn.charged and going[#going] ~= turn then save_tats(turn.budget) end
+  end
+  turns = going
+end
+
+-- 4. When to come back: the next slot of a budget, or the next timed event of the queue.
+local at = now + REST_MS
+if slot then at = math.min(at, slot) end
+local event = redis.call('ZRANGEBYSCORE', QUEUE, '(' .. string.format('%.3f', now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+if event[2] then at = math.min(at, tonumber(event[2])) end
+if #due == bound or redis.call('EXISTS', DUE) == 1 then at = now end
+local wait = -1
+if #claims < most then
+  wait = set_alarm(worker, at, now) - now
+else
+  redis.call('ZREM', IDLE, worker)
+  if slot or event[2] or at <= now then ensure_alarm(at, now) end
+end
+return { string.format('%.3f', wait), unconfigured, claims }

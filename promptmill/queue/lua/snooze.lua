@@ -1,0 +1,24 @@
+-- needs: keys, record, budget, alarm
+-- Give a job back to the queue, at once or until a time; perhaps for another model. Needs the lease.
+-- ARGV  1 now (ms, or '')   2 id   3 token   4 wait (ms; 0: ready at once)   5 attempts used up (0 or 1)
+--       6 input tokens used   7 output tokens used ('' where nobody knows)
+--       8 route   9 budget   10 input   11 output: of the next request
+--       12 whether the claim counts as one: 0 where no request was sent
+-- Returns 'OK' or 'LEASE_LOST'.
+local now, id, wait_ms = clock(ARGV[1]), ARGV[2], tonumber(ARGV[4])
+local record = leased_record(id, ARGV[3])
+if not record then return 'LEASE_LOST' end
+reconcile(record, ARGV[6], ARGV[7])
+record.attempts = record.attempts + tonumber(ARGV[5])
+if ARGV[12] == '0' then record.claims = record.claims - 1 end
+record.route, record.budget = tonumber(ARGV[8]), ARGV[9]
+record.input, record.output = tonumber(ARGV[10]), tonumber(ARGV[11])
+redis.call('SADD', BUDGETS, record.budget)
+if wait_ms > 0 and record.ends == 0 then
+  make_waiting(id, record, now + wait_ms)
+else
+  make_ready(id, record)
+  wait_ms = 0
+end
+ensure_alarm(now + wait_ms, now)
+return 'OK'

@@ -1,0 +1,309 @@
+"""The queue in Redis: one typed method for each script in lua/. Nobody else runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum, IntEnum, StrEnum
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from promptmill.errors import LeaseLost
+from promptmill.jobs import Lane
+from promptmill.pacing import DIMENSIONS, Cost, Pace
+from promptmill.queue import keys, scripts
+from promptmill.queue.connection import redis_errors
+from promptmill.queue.submission import Submission
+from promptmill.results import Status
+
+LANES: Final = tuple(Lane)
+"""Scripts know a lane by its place in this order, counted from 1."""
+
+SUBMIT_CHUNK: Final = 1_000
+"""Jobs that one script call takes in: a few ms of Redis' time, so that claims are not held up behind it."""
+
+_OK: Final = b"OK"
+
+
+class Submitted(IntEnum):
+    """What became of one submitted job."""
+
+    THERE_ALREADY = 0
+    QUEUED = 1
+    ENDED_ALREADY = 2
+    """Its result is still kept in Redis."""
+
+
+class Disposition(StrEnum):
+    """What the worker that claims a job has to do with it."""
+
+    RUN = "run"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    FOREIGN = "foreign"
+    """An arq client enqueued it: adopt it, or bury it if it cannot be read."""
+
+
+class Renewal(Enum):
+    """What a worker learns about a lease it renews."""
+
+    OK = b"OK"
+    CANCELLED = b"CANCELLED"
+    LOST = b"LEASE_LOST"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's right to run one job until its lease runs out."""
+
+    job_id: str
+    disposition: Disposition
+    token: str
+    number: int
+    """How often the job was claimed: the number of the request that may now be sent."""
+    attempts: int
+    """Attempts used up before this one."""
+    lost: int
+    """Workers that died with this job."""
+    route: int
+    """0: the model asked for; n: its n-th fallback."""
+    lane: Lane
+    budget: str
+    reserved: Cost
+    payload: bytes | None
+    """None: somebody deleted it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """The answer to one claim."""
+
+    wait: timedelta | None
+    """When to claim again unless woken before; None: when one of this worker's jobs has ended."""
+    unconfigured: tuple[str, ...]
+    """Model classes with jobs but without limits."""
+    jobs: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a claimed job ends in Redis, after its result row was committed."""
+
+    claim: Claim
+    status: Status
+    result: bytes = b""
+    """What whoever waits will read: the result in arq's envelope. Empty: nothing is left."""
+    keep: timedelta = timedelta(0)
+    run: str | None = None
+    used: Cost | None = None
+    """None: nobody knows, so the reservation stands."""
+    cost_nano_usd: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snooze:
+    """How a claimed job goes back to the queue."""
+
+    claim: Claim
+    wait: timedelta = timedelta(0)
+    uses_attempt: bool = False
+    sent: bool = True
+    """False where no request was sent: the claim's number is then given out again."""
+    used: Cost | None = None
+    route: int | None = None
+    """Another model for the next request, with its budget and cost; None: as before."""
+    budget: str | None = None
+    cost: Cost | None = None
+
+
+class Queue:
+    """Everything that is done to jobs in Redis.
+
+    `clock`, in ms since the epoch, replaces Redis' own clock in tests. Every method raises QueueUnavailable when Redis
+    does not answer or takes no writes; nothing was then decided, and the call can be made again.
+    """
+
+    def __init__(self, redis: Redis, *, clock: Callable[[], float] | None = None) -> None:
+        self.redis = redis
+        self._clock = clock
+        self._scripts = {name: redis.register_script(scripts.source(name)) for name in scripts.NAMES}
+
+    def _now(self) -> str:
+        return "" if self._clock is None else repr(self._clock())
+
+    async def _run(self, name: str, *args: str | bytes | float) -> Any:
+        with redis_errors():
+            return await self._scripts[name](args=args)
+
+    async def submit(self, submissions: Sequence[Submission]) -> list[Submitted]:
+        """Queue jobs, each once by its id; for each, in order, what became of it.
+
+        One round trip for every SUBMIT_CHUNK jobs. After QueueUnavailable some chunks may be in: submitting all
+        again is safe.
+        """
+        answers: list[Submitted] = []
+        for start in range(0, len(submissions), SUBMIT_CHUNK):
+            args: list[str | bytes | int] = [self._now()]
+            for submission in submissions[start : start + SUBMIT_CHUNK]:
+                job, cost = submission.job, submission.cost
+                args += (
+                    job.id,
+                    submission.payload,
+                    LANES.index(job.lane) + 1,
+                    submission.budget,
+                    cost.requests,
+                    cost.input,
+                    cost.output,
+                    _ms(job.not_before.timestamp()) if job.not_before else 0,
+                    _ms(job.deadline.timestamp()) if job.deadline else 0,
+                    job.run or "",
+                )
+            answers += map(Submitted, await self._run("submit", *args))
+        return answers
+
+    async def claim(self, *, worker: str, lease: timedelta, most: int, token_prefix: str) -> Claims:
+        """Lease at most `most` jobs that may be sent now. `token_prefix` must never have been used before."""
+        wait, unconfigured, jobs = await self._run(
+            "claim", self._now(), worker, _ms(lease.total_seconds()), most, token_prefix
+        )
+        wait_ms = float(wait)
+        return Claims(
+            wait=None if wait_ms == -1 else timedelta(milliseconds=max(0.0, wait_ms)),
+            unconfigured=tuple(name.decode() for name in unconfigured),
+            jobs=tuple(map(_claim, jobs)),
+        )
+
+    async def adopt(self, claim: Claim, submission: Submission) -> None:
+        """Take in a job that an arq client enqueued. Raises LeaseLost."""
+        job, cost = submission.job, submission.cost
+        answer = await self._run(
+            "adopt",
+            self._now(),
+            claim.job_id,
+            claim.token,
+            submission.payload,
+            LANES.index(job.lane) + 1,
+            submission.budget,
+            cost.requests,
+            cost.input,
+            cost.output,
+            _ms(job.not_before.timestamp()) if job.not_before else 0,
+            _ms(job.deadline.timestamp()) if job.deadline else 0,
+        )
+        if answer != _OK:
+            raise LeaseLost(claim.job_id)
+
+    async def renew(self, claims: Sequence[Claim], lease: timedelta) -> list[Renewal]:
+        """Prolong leases from now on; for each, in order, how it stands."""
+        if not claims:
+            return []
+        pairs = [part for claim in claims for part in (claim.job_id, claim.token)]
+        answers = await self._run("renew", self._now(), _ms(lease.total_seconds()), *pairs)
+        return [Renewal(answer) for answer in answers]
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Take ended jobs out of Redis, all in one round trip; for each, in order, whether the lease still stood."""
+        script = self._scripts["settle"]
+        with redis_errors():
+            async with self.redis.pipeline(transaction=False) as pipeline:
+                for settlement in settlements:
+                    await script(args=_settle_args(settlement), client=pipeline)
+                return [answer == _OK for answer in await pipeline.execute()]
+
+    async def snooze(self, snooze: Snooze) -> None:
+        """Give a job back, at once or after a wait. Raises LeaseLost."""
+        claim, used = snooze.claim, snooze.used
+        cost = snooze.cost or claim.reserved
+        answer = await self._run(
+            "snooze",
+            self._now(),
+            claim.job_id,
+            claim.token,
+            _ms(snooze.wait.total_seconds()),
+            int(snooze.uses_attempt),
+            "" if used is None else used.input,
+            "" if used is None else used.output,
+            claim.route if snooze.route is None else snooze.route,
+            snooze.budget or claim.budget,
+            cost.input,
+            cost.output,
+            int(snooze.sent),
+        )
+        if answer != _OK:
+            raise LeaseLost(claim.job_id)
+
+    async def cancel(self, job_ids: Iterable[str]) -> dict[str, str]:
+        """Stop jobs; for each id `CANCELLED` (it was queued), `STOPPING` (it runs) or `UNKNOWN`."""
+        ids = list(job_ids)
+        if not ids:
+            return {}
+        answers = await self._run("cancel", self._now(), *ids)
+        return {job_id: answer.decode() for job_id, answer in zip(ids, answers, strict=True)}
+
+    async def configure(self, model_class: str, paces: dict[str, Pace]) -> bool:
+        """Set a budget's limits; whether the budget is new. A new budget starts empty."""
+        numbers = [number for d in DIMENSIONS for number in (paces[d].rate, paces[d].burst)]
+        return bool(await self._run("configure", self._now(), model_class, *numbers))
+
+    async def block(self, model_class: str, wait: timedelta, reason: str) -> None:
+        """Let nobody spend from a budget for a time; no shorter block cuts a longer one. Zero lifts the block."""
+        await self._run("block", self._now(), model_class, _ms(wait.total_seconds()), reason)
+
+    async def leave(self, worker: str) -> None:
+        """Strike a worker that stops from the list of those that can be woken."""
+        with redis_errors():
+            async with self.redis.pipeline(transaction=False) as pipeline:
+                pipeline.zrem(keys.IDLE, worker)
+                pipeline.hdel(keys.WORKERS, worker)
+                await pipeline.execute()
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _claim(fields: list[Any]) -> Claim:
+    (
+        job_id,
+        disposition,
+        token,
+        number,
+        attempts,
+        lost,
+        route,
+        lane,
+        budget,
+        tokens_in,
+        tokens_out,
+        payload,
+    ) = fields
+    return Claim(
+        job_id=job_id.decode("utf-8", "surrogateescape"),
+        disposition=Disposition(disposition.decode()),
+        token=token.decode(),
+        number=number,
+        attempts=attempts,
+        lost=lost,
+        route=route,
+        lane=LANES[lane - 1],
+        budget=budget.decode(),
+        reserved=Cost(requests=1, input=tokens_in, output=tokens_out),
+        payload=payload,
+    )
+
+
+def _settle_args(settlement: Settlement) -> list[str | bytes | int]:
+    used = settlement.used
+    return [
+        settlement.claim.job_id,
+        settlement.claim.token,
+        settlement.result,
+        _ms(settlement.keep.total_seconds()),
+        settlement.run or "",
+        settlement.status.value,
+        "" if used is None else used.input,
+        "" if used is None else used.output,
+        settlement.cost_nano_usd,
+    ]

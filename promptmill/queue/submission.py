@@ -1,0 +1,44 @@
+"""A job made ready for the queue: its payload, the budget that it draws on and what it is expected to cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from promptmill.jobs import Job
+from promptmill.models import estimate_input_tokens
+from promptmill.pacing import Cost
+from promptmill.settings import Settings
+from promptmill.wire import pack_job
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What the submit script takes for one job."""
+
+    job: Job
+    payload: bytes
+    budget: str
+    cost: Cost
+
+
+def prepare(job: Job, settings: Settings, *, now: datetime | None = None) -> Submission:
+    """Return `job` ready to be submitted. Raises BadJob or UnknownModel: nothing has then been queued."""
+    for fallback in job.fallbacks:
+        settings.class_of(fallback)
+    return Submission(
+        job=job,
+        payload=pack_job(job, now or datetime.now(UTC)),
+        budget=settings.class_of(job.model),
+        cost=expected_cost(job.request, settings),
+    )
+
+
+def expected_cost(request: dict[str, Any], settings: Settings) -> Cost:
+    """Return what `request` is expected to use: estimated input, and a usual answer or `max_tokens` if less."""
+    return Cost(
+        requests=1,
+        input=estimate_input_tokens(request),
+        output=min(int(request["max_tokens"]), settings.expected_output_tokens),
+    )

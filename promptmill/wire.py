@@ -1,0 +1,136 @@
+"""Bytes in Redis: arq's envelope around a job, as JSON.
+
+arq's default is pickle, and loading a pickle runs whatever a stranger wrote (I8). Here nothing is ever unpickled: what
+is not JSON is unreadable, and an unreadable payload becomes a dead letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+from pydantic import ValidationError
+
+from promptmill.errors import BadJob
+from promptmill.jobs import MAX_REQUEST_BYTES, WIRE_VERSION, Job, explain
+
+FUNCTION: Final = "run_prompt"
+"""The arq function that runs a job. `arq_redis.enqueue_job("run_prompt", {...job fields...})` queues one."""
+
+
+class Unreadable(BadJob):
+    """A payload that is no job: corrupt, foreign, or written by a later promptmill."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What arq stores for a job: function name, arguments, and when it was enqueued."""
+
+    function: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    enqueued_at: datetime
+
+
+def serialize(data: dict[str, Any]) -> bytes:
+    """Return arq's envelope as JSON bytes; arq's `job_serializer`."""
+    return orjson.dumps(data, default=_plain)
+
+
+def deserialize(data: bytes) -> dict[str, Any]:
+    """Return the envelope in `data`; arq's `job_deserializer`. Raises ValueError where it is not a JSON object."""
+    loaded = orjson.loads(data)
+    if not isinstance(loaded, dict):
+        raise TypeError(f"expected a JSON object, got {type(loaded).__name__}")
+    return loaded
+
+
+def pack_job(job: Job, enqueued_at: datetime) -> bytes:
+    """Return the envelope of `job`.
+
+    Raises BadJob where the request cannot be sent as UTF-8 JSON (lone surrogates, NaN, objects) or is larger than
+    the API takes.
+    """
+    fields = job.model_dump(exclude_defaults=True, exclude={"request"})
+    fields["id"] = job.id
+    fields["version"] = job.version
+    fields["request"] = job.request
+    envelope = {
+        "t": None,
+        "f": FUNCTION,
+        "a": [fields],
+        "k": {},
+        "et": int(enqueued_at.timestamp() * 1000),
+    }
+    try:
+        payload = orjson.dumps(envelope, default=_plain)
+    except (TypeError, orjson.JSONEncodeError) as error:
+        raise BadJob(
+            f"job {job.id}: expected a request that can be written as UTF-8 JSON, got one that cannot: {error}"
+        ) from None
+    if len(payload) > MAX_REQUEST_BYTES:
+        raise BadJob(
+            f"job {job.id}: expected at most {MAX_REQUEST_BYTES:,} bytes, got {len(payload):,}; "
+            "send large documents through the Files API and refer to them"
+        )
+    return payload
+
+
+def unpack_envelope(payload: bytes) -> Envelope:
+    """Return the envelope in `payload`. Raises Unreadable."""
+    try:
+        data = deserialize(payload)
+        return Envelope(
+            function=str(data["f"]),
+            args=tuple(data.get("a") or ()),
+            kwargs=dict(data.get("k") or {}),
+            enqueued_at=datetime.fromtimestamp(int(data["et"]) / 1000, UTC),
+        )
+    except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError):
+        raise Unreadable(
+            "unreadable_payload",
+            "expected a JSON envelope as arq writes it with promptmill.wire.serialize; "
+            f"got {len(payload)} bytes that are not one (a pickle is never loaded)",
+        ) from None
+
+
+def unpack_job(envelope: Envelope, *, job_id: str) -> Job:
+    """Return the job in `envelope`, under the id that it has in Redis.
+
+    Raises Unreadable where the function is not ours, the job is of a later version, or a field does not fit.
+    """
+    if envelope.function != FUNCTION:
+        raise Unreadable(
+            "unknown_function", f"expected function {FUNCTION!r}, got {envelope.function[:80]!r}"
+        )
+    fields = envelope.args[0] if envelope.args else envelope.kwargs.get("job", envelope.kwargs)
+    if not isinstance(fields, Mapping):
+        raise Unreadable("bad_job", f"expected the job's fields as an object, got {type(fields).__name__}")
+    version = fields.get("version", WIRE_VERSION)
+    if not isinstance(version, int) or version > WIRE_VERSION:
+        raise Unreadable(
+            "payload_too_new",
+            f"the job has wire version {version!r} and this worker reads up to {WIRE_VERSION}: upgrade the workers, then redrive",
+        )
+    try:
+        return Job.model_validate({**fields, "id": job_id})
+    except ValidationError as error:
+        raise Unreadable("bad_job", explain(error)) from None
+
+
+def _plain(value: Any) -> Any:
+    """Return what orjson cannot write by itself in a form that pydantic reads back."""
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    if hasattr(value, "total_seconds"):
+        return value.total_seconds()
+    if isinstance(value, BaseException):
+        return f"{type(value).__name__}: {value}"
+    raise TypeError(f"{type(value).__name__} is not JSON")
