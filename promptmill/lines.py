@@ -1,7 +1,7 @@
 """A line of a prompt file, or the short form of a job anywhere else, made into a job.
 
-`{"id"?, "prompt" or "params", "model"?, "system"?, "max_tokens"?, "lane"?, "expect"?, "tags"?, ...}`; the Message Batches
-form `{"custom_id", "params"}` is taken as it is.
+`{"id"?, "prompt" or "params", "model"?, "system"?, "max_tokens"?, "lane"?, "expect"?, "tags"?, ...}`; the Message
+Batches form `{"custom_id", "params"}` is taken as it is.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from promptmill.errors import BadJob
 from promptmill.jobs import Job, make_job
 
 _JOB_FIELDS: Final = frozenset(Job.model_fields) - {"request", "version"}
-_SHORT_FIELDS: Final = frozenset(
-    {"prompt", "params", "request", "custom_id", "model", "system", "max_tokens"}
-)
+_SHORT_FIELDS: Final = frozenset({"prompt", "params", "request", "custom_id", "model", "system", "max_tokens"})
 _KNOWN: Final = _JOB_FIELDS | _SHORT_FIELDS
 
 
@@ -33,9 +31,7 @@ def job_from_line(line: Mapping[str, Any], *, model: str, max_tokens: int, **fix
     bodies = [name for name in ("prompt", "params", "request") if line.get(name) is not None]
     if len(bodies) != 1:
         got = " and ".join(bodies) or "neither"
-        raise BadJob(
-            f'prompt: expected either "prompt" (a text) or "params" (a Messages API body), got {got}'
-        )
+        raise BadJob(f'prompt: expected either "prompt" (a text) or "params" (a Messages API body), got {got}')
     request = _request(bodies[0], line[bodies[0]], line)
     request.setdefault("model", model)
     request.setdefault("max_tokens", max_tokens)

@@ -56,7 +56,7 @@ KNOWN_MODELS: Final = (
 )
 
 
-class UnknownModel(BadInput):  # noqa: N818 - named by what it is, as in promptmill.errors
+class UnknownModel(BadInput):
     """A model that belongs to no known class and to none in the settings."""
 
     def __init__(self, model: str, known: tuple[str, ...]) -> None:

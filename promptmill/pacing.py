@@ -1,7 +1,8 @@
 """Weighted GCRA, pure: the arithmetic of lua/_budget.lua with the time handed in.
 
 A bucket holds at most `burst` units and is refilled continuously at `rate` units a minute. Its whole state is one
-number, the theoretical arrival time (TAT): when it will be full again. A test compares this with the script step by step.
+number, the theoretical arrival time (TAT): when it will be full again. A test compares this with the script, step by
+step.
 """
 
 from __future__ import annotations
@@ -39,9 +40,7 @@ class Pace:
         return MS_PER_MINUTE / self.rate
 
 
-def paces(
-    limits: Limits, *, headroom: float, request_burst: timedelta, token_burst: timedelta
-) -> dict[str, Pace]:
+def paces(limits: Limits, *, headroom: float, request_burst: timedelta, token_burst: timedelta) -> dict[str, Pace]:
     """Return the pace of each dimension under `limits`, less `headroom` (a share of each limit)."""
     request_rate = limits.requests * (1 - headroom)
     input_rate = limits.input_tokens * (1 - headroom)
@@ -82,10 +81,7 @@ class Budget:
         """Return the budget after a request of this cost was admitted."""
         return replace(
             self,
-            tats={
-                d: max(self.tats[d], now) + getattr(cost, d) * pace.ms_per_unit
-                for d, pace in self.paces.items()
-            },
+            tats={d: max(self.tats[d], now) + getattr(cost, d) * pace.ms_per_unit for d, pace in self.paces.items()},
         )
 
     def reconcile(self, reserved: Cost, used: Cost) -> Budget:

@@ -52,19 +52,22 @@ class Usage:
 
     @classmethod
     def from_api(cls, usage: Mapping[str, Any]) -> Usage:
-        """Read the `usage` object of a Messages API answer; absent or null fields count as 0."""
-        created = usage.get("cache_creation") or {}
-        write_1h = created.get("ephemeral_1h_input_tokens") or 0
-        written = usage.get("cache_creation_input_tokens") or 0
-        details = usage.get("output_tokens_details") or {}
+        """Read the `usage` object of a Messages API answer; what is absent or no whole number counts as 0."""
+
+        def tokens(of: Any, name: str) -> int:
+            value = of.get(name) if isinstance(of, Mapping) else None
+            return value if isinstance(value, int) and value > 0 else 0
+
+        write_1h = tokens(usage.get("cache_creation"), "ephemeral_1h_input_tokens")
+        tier = usage.get("service_tier")
         return cls(
-            input_tokens=usage.get("input_tokens") or 0,
-            output_tokens=usage.get("output_tokens") or 0,
-            cache_write_5m_tokens=max(0, written - write_1h),
+            input_tokens=tokens(usage, "input_tokens"),
+            output_tokens=tokens(usage, "output_tokens"),
+            cache_write_5m_tokens=max(0, tokens(usage, "cache_creation_input_tokens") - write_1h),
             cache_write_1h_tokens=write_1h,
-            cache_read_tokens=usage.get("cache_read_input_tokens") or 0,
-            thinking_tokens=details.get("thinking_tokens") or 0,
-            service_tier=usage.get("service_tier"),
+            cache_read_tokens=tokens(usage, "cache_read_input_tokens"),
+            thinking_tokens=tokens(usage.get("output_tokens_details"), "thinking_tokens"),
+            service_tier=tier if isinstance(tier, str) else None,
         )
 
     def to_line(self) -> dict[str, Any]:

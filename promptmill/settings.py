@@ -153,9 +153,7 @@ class Settings(BaseSettings):
         _refuse_unknown(environ, cls)
         from_file = _read_file(environ, cls)
         in_environment = {name for name in cls.model_fields if environ.get(PREFIX + name.upper())}
-        beneath = {
-            name: value for name, value in from_file.items() if name not in in_environment | given.keys()
-        }
+        beneath = {name: value for name, value in from_file.items() if name not in in_environment | given.keys()}
         try:
             return cls(**{**beneath, **given})
         except ValidationError as error:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from promptmill.errors import BadJob
 from promptmill.jobs import MAX_REQUEST_BYTES, WIRE_VERSION, Job, explain
+from promptmill.results import Result
 
 FUNCTION: Final = "run_prompt"
 """The arq function that runs a job. `arq_redis.enqueue_job("run_prompt", {...job fields...})` queues one."""
@@ -62,7 +63,7 @@ def pack_job(job: Job, enqueued_at: datetime) -> bytes:
     fields["id"] = job.id
     fields["version"] = job.version
     fields["request"] = job.request
-    envelope = {
+    envelope: dict[str, Any] = {
         "t": None,
         "f": FUNCTION,
         "a": [fields],
@@ -101,28 +102,62 @@ def unpack_envelope(payload: bytes) -> Envelope:
         ) from None
 
 
-def unpack_job(envelope: Envelope, *, job_id: str) -> Job:
-    """Return the job in `envelope`, under the id that it has in Redis.
+def job_fields(envelope: Envelope) -> Mapping[str, Any]:
+    """Return the fields of the job in `envelope`, unchecked but for the version.
 
-    Raises Unreadable where the function is not ours, the job is of a later version, or a field does not fit.
+    Raises Unreadable where the function is not ours, or the job is of a later version.
     """
     if envelope.function != FUNCTION:
-        raise Unreadable(
-            "unknown_function", f"expected function {FUNCTION!r}, got {envelope.function[:80]!r}"
-        )
+        raise Unreadable("unknown_function", f"expected function {FUNCTION!r}, got {envelope.function[:80]!r}")
     fields = envelope.args[0] if envelope.args else envelope.kwargs.get("job", envelope.kwargs)
+    if isinstance(fields, str):
+        return {"prompt": fields}
     if not isinstance(fields, Mapping):
         raise Unreadable("bad_job", f"expected the job's fields as an object, got {type(fields).__name__}")
     version = fields.get("version", WIRE_VERSION)
     if not isinstance(version, int) or version > WIRE_VERSION:
         raise Unreadable(
             "payload_too_new",
-            f"the job has wire version {version!r} and this worker reads up to {WIRE_VERSION}: upgrade the workers, then redrive",
+            f"the job has wire version {version!r} and this worker reads up to {WIRE_VERSION}: "
+            "upgrade the workers, then redrive",
         )
+    return fields
+
+
+def unpack_job(envelope: Envelope, *, job_id: str) -> Job:
+    """Return the job in `envelope`, under the id that it has in Redis. Raises Unreadable."""
     try:
-        return Job.model_validate({**fields, "id": job_id})
+        return Job.model_validate({**job_fields(envelope), "id": job_id})
     except ValidationError as error:
         raise Unreadable("bad_job", explain(error)) from None
+
+
+def pack_result(result: Result, *, queue: str, enqueued_at: datetime) -> bytes:
+    """Return `result` as arq keeps results, so that arq's own `Job` handle can read it too."""
+    first = result.attempts[0].started_at if result.attempts else result.finished_at
+    return serialize(
+        {
+            "t": len(result.attempts),
+            "f": FUNCTION,
+            "a": [],
+            "k": {},
+            "et": int(enqueued_at.timestamp() * 1000),
+            "s": result.ok,
+            "r": result.to_line(),
+            "st": int(first.timestamp() * 1000),
+            "ft": int(result.finished_at.timestamp() * 1000),
+            "q": queue,
+            "id": result.job_id,
+        }
+    )
+
+
+def unpack_result(data: bytes) -> Result:
+    """Return the result that `pack_result` wrote. Raises Unreadable."""
+    try:
+        return Result.from_line(deserialize(data)["r"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise Unreadable("unreadable_result", f"expected a result as promptmill writes it: {error!r}") from None
 
 
 def _plain(value: Any) -> Any:

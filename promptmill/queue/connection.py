@@ -36,7 +36,7 @@ def connect(url: str, *, reply_timeout: timedelta | None = REPLY_TIMEOUT) -> Red
     Commands are never repeated by the client: a claim sent twice would lease two jobs. Raises BadSettings.
     """
     try:
-        return Redis.from_url(
+        client: Redis = Redis.from_url(
             url,
             socket_connect_timeout=CONNECT_TIMEOUT.total_seconds(),
             socket_timeout=None if reply_timeout is None else reply_timeout.total_seconds(),
@@ -48,6 +48,7 @@ def connect(url: str, *, reply_timeout: timedelta | None = REPLY_TIMEOUT) -> Red
         raise BadSettings(
             f"redis_url: expected redis://host:port/db, rediss:// or unix:///path, got {hide_password(url)!r} ({error})"
         ) from None
+    return client
 
 
 def hide_password(url: str) -> str:
@@ -64,15 +65,11 @@ def redis_errors() -> Iterator[None]:
     try:
         yield
     except AuthenticationError as error:
-        raise BadSettings(
-            f"Redis refused the user or password: {error}; check PROMPTMILL_REDIS_URL"
-        ) from error
+        raise BadSettings(f"Redis refused the user or password: {error}; check PROMPTMILL_REDIS_URL") from error
     except _AWAY as error:
         raise QueueUnavailable(f"Redis does not answer: {type(error).__name__}: {error}") from error
     except ResponseError as error:
         # A script that meets a full or read-only server reports it inside its own error.
-        if any(
-            sign in str(error) for sign in ("OOM ", "READONLY", "LOADING", "MISCONF", "UNBLOCKED", "BUSY ")
-        ):
+        if any(sign in str(error) for sign in ("OOM ", "READONLY", "LOADING", "MISCONF", "UNBLOCKED", "BUSY ")):
             raise QueueUnavailable(f"Redis does not take writes: {error}") from error
         raise

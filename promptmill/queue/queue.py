@@ -75,6 +75,11 @@ class Claim:
     payload: bytes | None
     """None: somebody deleted it."""
 
+    @property
+    def key(self) -> bytes:
+        """The id as Redis has it: a stranger's may be no UTF-8."""
+        return self.job_id.encode("utf-8", "surrogateescape")
+
 
 @dataclass(frozen=True, slots=True)
 class Claims:
@@ -181,7 +186,7 @@ class Queue:
         answer = await self._run(
             "adopt",
             self._now(),
-            claim.job_id,
+            claim.key,
             claim.token,
             submission.payload,
             LANES.index(job.lane) + 1,
@@ -199,7 +204,7 @@ class Queue:
         """Prolong leases from now on; for each, in order, how it stands."""
         if not claims:
             return []
-        pairs = [part for claim in claims for part in (claim.job_id, claim.token)]
+        pairs = [part for claim in claims for part in (claim.key, claim.token)]
         answers = await self._run("renew", self._now(), _ms(lease.total_seconds()), *pairs)
         return [Renewal(answer) for answer in answers]
 
@@ -219,7 +224,7 @@ class Queue:
         answer = await self._run(
             "snooze",
             self._now(),
-            claim.job_id,
+            claim.key,
             claim.token,
             _ms(snooze.wait.total_seconds()),
             int(snooze.uses_attempt),
@@ -297,7 +302,7 @@ def _claim(fields: list[Any]) -> Claim:
 def _settle_args(settlement: Settlement) -> list[str | bytes | int]:
     used = settlement.used
     return [
-        settlement.claim.job_id,
+        settlement.claim.key,
         settlement.claim.token,
         settlement.result,
         _ms(settlement.keep.total_seconds()),

@@ -1,0 +1,1 @@
+"""Schema versions, numbered from 0001. A version that was released is never edited."""

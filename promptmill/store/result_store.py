@@ -1,0 +1,191 @@
+"""The result store as the rest of promptmill sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from types import TracebackType
+from typing import Final, Self
+
+from promptmill.results import Attempt, DeadLetter, Result, Status
+from promptmill.store import letters, migrate, runs
+from promptmill.store.columns import key_of
+from promptmill.store.database import Database, connect
+from promptmill.store.entries import Entry, Run, RunTotals, SettledLine
+from promptmill.store.reading import Reading, Selection
+from promptmill.store.recording import Batch, Recording
+
+LOCK_WAIT: Final = timedelta(seconds=30)
+"""How long other processes may hold a SQLite file's write lock, each for milliseconds, before that is a failure."""
+
+_IDS_A_STATEMENT: Final = 500
+
+
+class ResultStore:
+    """Results, attempts, dead letters and runs, in SQLite or PostgreSQL.
+
+    Every method raises StoreUnavailable where the database does not answer or cannot write; the store reconnects by
+    itself, so the same call may be made again later. One store serves any number of tasks of one event loop.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Use `ResultStore.open`."""
+        self._database = database
+        self._recording = Recording(database)
+        self._reading = Reading(database)
+
+    @classmethod
+    async def open(cls, url: str, *, migrate: bool = True, lock_wait: timedelta = LOCK_WAIT) -> Self:
+        """Return the store at `url`: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.
+
+        With `migrate`, a new or older schema is brought up to date; any number of processes may do so at once. Without
+        it, the caller sees to it with `upgrade`.
+
+        Raises BadSettings for an address that cannot be used, MissingExtra where the database's driver is not
+        installed, StoreTooNew where a later promptmill wrote the schema, and StoreUnavailable.
+        """
+        store = cls(connect(url, lock_wait=lock_wait))
+        try:
+            await (store.upgrade() if migrate else store.schema_version())
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def close(self) -> None:
+        """Wait for what is being written, then close every connection."""
+        await self._database.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def schema_version(self) -> str | None:
+        """Return the version of the schema; None where there is none yet. Raises StoreTooNew."""
+        return await migrate.check(self._database)
+
+    async def upgrade(self) -> None:
+        """Bring the schema up to date. Raises StoreTooNew."""
+        await migrate.upgrade(self._database)
+
+    # Writing
+
+    async def record(self, entries: Sequence[Entry]) -> None:
+        """Write `entries` in one transaction; they are kept for good when this returns.
+
+        The same entries again change nothing, so after a failure, or a cancellation, of which nobody knows whether the
+        transaction was committed, they are simply recorded again. A result that succeeded is never overwritten; a
+        failed, cancelled or expired one gives way to what a redriven job came to. A success takes the job's dead letter
+        away. Raises BadInput, having written nothing, where a value can never be stored.
+        """
+        batch = Batch.of(entries)
+        await self._database.write(partial(self._recording.write, batch=batch))
+
+    # Results
+
+    async def finished(self, job_ids: Collection[str]) -> dict[str, Result]:
+        """Return, by job id, the results that must not be paid for again: those that succeeded."""
+        return await self._by_id(job_ids, succeeded=True)
+
+    async def result(self, job_id: str) -> Result | None:
+        """Return the final result of a job, whatever its status."""
+        return (await self._by_id([job_id], succeeded=False)).get(job_id)
+
+    async def attempts(self, job_ids: Collection[str]) -> dict[str, tuple[Attempt, ...]]:
+        """Return, by job id, the attempts recorded so far, in order; a job without any is missing."""
+        names = {key_of(job_id): job_id for job_id in job_ids}
+        found: dict[str, tuple[Attempt, ...]] = {}
+        for ids in _chunks(list(names)):
+            part = await self._database.read(partial(self._reading.attempts, ids=ids))
+            found.update((names[key], tuple(tried)) for key, tried in part.items())
+        return found
+
+    def results(
+        self,
+        *,
+        run: str | None = None,
+        status: Status | None = None,
+        since: datetime | None = None,
+        lane: str | None = None,
+        model: str | None = None,
+        tag: tuple[str, str] | None = None,
+        in_input_order: bool = False,
+    ) -> AsyncIterator[Result]:
+        """Yield the results that satisfy every condition given, in the order in which their jobs first ended.
+
+        `since` is compared with `finished_at`; `tag` is a name and its value. With `in_input_order`, which needs a run,
+        they come by position instead, those without one last. Read in pages, so memory stays flat for millions;
+        results that are recorded meanwhile may or may not be among them, none comes twice.
+        """
+        chosen = Selection(run=run, status=status, since=since, lane=lane, model=model, tag=tag)
+        return self._reading.stream(chosen, in_input_order=in_input_order)
+
+    # Runs
+
+    async def save_run(self, run: Run) -> None:
+        """Write down a run, over what was known of it."""
+        await self._database.write(partial(runs.save, database=self._database, run=run))
+
+    async def run(self, run_id: str) -> Run | None:
+        """Return the run of this id."""
+        return await self._database.read(partial(runs.load, run_id=run_id))
+
+    async def runs(self, *, limit: int = 100) -> list[Run]:
+        """Return the runs that started last, the newest first."""
+        return await self._database.read(partial(runs.newest, limit=limit))
+
+    async def run_totals(self, run_id: str) -> RunTotals:
+        """Return how many results of each status a run has, the tokens used and the exact cost."""
+        return await self._database.read(partial(runs.totals, run_id=run_id))
+
+    def settled(self, run_id: str, *, after: int = 0) -> AsyncIterator[SettledLine]:
+        """Yield the lines of a run behind position `after` that have a final result, by position.
+
+        In step with the input file, which is in the same order, this tells what a resumed run need not submit again
+        without holding either in memory.
+        """
+        return self._reading.settled(run_id, after)
+
+    # Dead letters
+
+    async def dead_letters(
+        self, *, reason: str | None = None, limit: int = 100, after: DeadLetter | None = None
+    ) -> list[DeadLetter]:
+        """Return dead letters that are open, neither redriven nor answered since; the oldest first, behind `after`."""
+        return await self._database.read(partial(letters.page, reason=reason, limit=limit, after=after))
+
+    async def dead_letter(self, job_id: str) -> DeadLetter | None:
+        """Return the open dead letter of a job."""
+        return await self._database.read(partial(letters.load, job_id=job_id))
+
+    async def mark_redriven(self, job_ids: Collection[str]) -> int:
+        """Close the dead letters of jobs that are back in the queue; return how many were open."""
+        count = 0
+        for ids in _chunks(sorted(job_ids)):
+            mark = partial(letters.mark_redriven, database=self._database, ids=ids)
+            count += await self._database.write(mark)
+        return count
+
+    async def purge_dead(self, *, before: datetime, reason: str | None = None) -> int:
+        """Delete the dead letters, open or redriven, of jobs that died before this time; return how many there were.
+
+        Their payloads, which hold prompts, are gone then; their results stay.
+        """
+        return await self._database.write(partial(letters.purge, before=before, reason=reason))
+
+    async def _by_id(self, job_ids: Collection[str], *, succeeded: bool) -> dict[str, Result]:
+        names = {key_of(job_id): job_id for job_id in job_ids}
+        found: dict[str, Result] = {}
+        for ids in _chunks(list(names)):
+            read = partial(self._reading.by_id, ids=ids, succeeded=succeeded)
+            found.update((names[result.job_id], result) for result in await self._database.read(read))
+        return found
+
+
+def _chunks(ids: Sequence[str]) -> list[Sequence[str]]:
+    return [ids[start : start + _IDS_A_STATEMENT] for start in range(0, len(ids), _IDS_A_STATEMENT)]

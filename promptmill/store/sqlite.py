@@ -1,0 +1,157 @@
+"""SQLite: a file, written by any number of processes on one machine.
+
+Each piece of work runs as a whole in a thread, because a call that crosses threads costs more than the statement that
+it carries (measured: see the decision note on the store).
+
+A commit is on disk when it returns (`synchronous=FULL`): like PostgreSQL, it survives a power cut, not only a killed
+process. The price is one flush a transaction, and a worker's transaction holds every result of its moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from promptmill.errors import StoreUnavailable
+from promptmill.store import jsontext
+from promptmill.store.columns import key_of, storable
+from promptmill.store.database import T, Work, failures_named
+
+_THREADS: Final = 4
+"""Readers at a time; they do not wait for the one that writes."""
+
+
+class SqliteDatabase:
+    """A SQLite file."""
+
+    def __init__(self, path: Path, lock_wait: timedelta) -> None:
+        """Other connections may hold the file's write lock for up to `lock_wait` before that is a failure."""
+        self.where = f"sqlite:///{path}"
+        self._path = path
+        self._lock_wait = lock_wait
+        self._engine = sa.create_engine(
+            "sqlite://",
+            creator=self._connect,
+            poolclass=sa.QueuePool,
+            pool_size=_THREADS,
+            max_overflow=0,
+            json_serializer=jsontext.dumps,
+            json_deserializer=jsontext.loads,
+            hide_parameters=True,
+        )
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="promptmill-store")
+        # SQLite lets one connection write and has the others poll. Within this process they queue here instead.
+        self._writing = asyncio.Lock()
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work` outside a transaction: a long reading would keep the write-ahead log from being folded in."""
+        return await self._in_thread(self._read, work)
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in one transaction."""
+        async with self._writing:
+            return await self._in_thread(self._write, work)
+
+    async def migrate(self, work: Work[T]) -> T:
+        """Run `work` in one transaction: its write lock keeps every other process out."""
+        return await self.write(work)
+
+    async def close(self) -> None:
+        """Wait for work that runs, then close every connection."""
+        await asyncio.to_thread(self._threads.shutdown)
+        self._engine.dispose()
+
+    def insert(self, table: sa.Table) -> sqlite.Insert:
+        """Return an INSERT that knows ON CONFLICT."""
+        return sqlite.insert(table)
+
+    def any_of(self, column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
+        """Return `column IN` the strings of `parameter`, which travel as one JSON text."""
+        given = sa.func.json_each(sa.bindparam(parameter, type_=sa.JSON)).table_valued("value")
+        return column.in_(sa.select(given.c.value))
+
+    def parameter(self, values: Sequence[str]) -> Any:
+        """Return `values` as they stand in the rows."""
+        return [storable(key_of(value)) for value in values]
+
+    def has_tag(self, tags: sa.ColumnElement[Any], name: str, value: str) -> sa.ColumnElement[bool]:
+        """Return whether the tag `name` has `value`; compared as values, so no name has to be quoted into a path."""
+        each = sa.func.json_each(tags).table_valued("key", "value")
+        return (
+            sa.select(sa.literal(1))
+            .where(each.c.key == storable(name), each.c.value == storable(value))
+            .correlate(tags.table)
+            .exists()
+        )
+
+    def _connect(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            self._path,
+            timeout=self._lock_wait.total_seconds(),
+            isolation_level=None,  # sqlite3 begins no transaction by itself: `_write` does
+            check_same_thread=False,  # the pool hands it from thread to thread, one at a time
+        )
+        try:
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            # The mode belongs to the file. Where processes start together one of them sets it; the others, refused
+            # because it does so at this moment, find it set when their turn to write comes.
+            if not _is_locked(error):
+                connection.close()
+                raise
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    async def _in_thread(self, run: Any, work: Work[T]) -> T:
+        result: T = await asyncio.get_running_loop().run_in_executor(self._threads, self._named, run, work)
+        return result
+
+    def _named(self, run: Any, work: Work[T]) -> T:
+        with failures_named(self.where):
+            try:
+                result: T = run(work)
+            except sa.exc.OperationalError as error:
+                if not _is_locked(error.orig):
+                    raise
+                raise StoreUnavailable(
+                    f"the result store at {self.where} is locked: another connection has kept its write lock for more "
+                    f"than {self._lock_wait.total_seconds():g} s"
+                ) from error
+        return result
+
+    def _read(self, work: Work[T]) -> T:
+        with self._engine.connect() as connection:
+            try:
+                return work(connection)
+            except sa.exc.DBAPIError:
+                connection.invalidate()
+                raise
+
+    def _write(self, work: Work[T]) -> T:
+        with self._engine.connect() as connection:
+            try:
+                # IMMEDIATE takes the write lock, waiting for it, before anything is read. A transaction that began by
+                # reading could not wait: SQLite refuses it at once when somebody else wrote in between.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                result = work(connection)
+                connection.commit()
+            except sa.exc.DBAPIError:
+                connection.invalidate()
+                raise
+        return result
+
+
+def _is_locked(error: BaseException | None) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY

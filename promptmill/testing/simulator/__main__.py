@@ -1,0 +1,7 @@
+"""`python -m promptmill.testing.simulator`."""
+
+import sys
+
+from promptmill.testing.simulator.cli import main
+
+sys.exit(main())

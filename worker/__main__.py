@@ -1,0 +1,35 @@
+"""`python -P -m worker`: one worker process, or a supervisor of several. Settings come from the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from promptmill.errors import PromptmillError
+from promptmill.settings import Settings
+from worker.logs import configure_logs
+from worker.main import build_worker
+from worker.supervisor import supervise
+
+
+@click.command()
+@click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="Worker processes.")
+@click.option("--burst", is_flag=True, help="Stop when the queue is empty.")
+@click.option("--stop-with-parent", is_flag=True, help="Stop when the process that started this one is gone.")
+def main(*, processes: int, burst: bool, stop_with_parent: bool) -> None:
+    """Drain the queue that PROMPTMILL_REDIS_URL names. `promptmill worker` has more options."""
+    try:
+        settings = Settings.load()
+        configure_logs(settings)
+        if processes > 1:
+            sys.exit(asyncio.run(supervise(processes, burst=burst, stop_with_parent=stop_with_parent)))
+        build_worker(settings, burst=burst, stop_with_parent=stop_with_parent).run()
+    except PromptmillError as error:
+        click.echo(f"promptmill: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""How a job ends: its result, what is written about it, and what its settlement says. Pure but for the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+import structlog
+
+from promptmill.jobs import Job
+from promptmill.pacing import Cost
+from promptmill.queue import Claim, Settlement, keys
+from promptmill.results import Attempt, DeadLetter, Failure, Result, Status, Usage
+from promptmill.settings import Settings
+from promptmill.store import Entry
+from promptmill.wire import pack_result
+from worker import events
+from worker.outcomes import POLICIES, Policy, Verdict
+from worker.pricing import cost_usd
+from worker.provider import Exchange
+from worker.quality import Answer, measure
+
+NANO: Final = 1_000_000_000
+
+NOTHING_SENT: Final = Cost(requests=0, input=0, output=0)
+"""What a claim used up under which no request was sent: its reservation goes back whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A job that was read and may be sent."""
+
+    claim: Claim
+    job: Job
+    request: dict[str, Any]
+    """The body for the model whose turn it is."""
+    enqueued_at: datetime
+
+    @property
+    def due_at(self) -> datetime:
+        """Since when the job could have been sent."""
+        return max(self.enqueued_at, self.job.not_before or self.enqueued_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A result on its way into the store and out of Redis."""
+
+    claim: Claim
+    result: Result
+    outcome: str
+    entries: tuple[Entry, ...]
+    """What is written; empty where the result is in the store already."""
+    keep: timedelta
+    enqueued_at: datetime
+    used: Cost | None
+
+    @property
+    def settlement(self) -> Settlement:
+        """What Redis is told."""
+        result = self.result
+        return Settlement(
+            claim=self.claim,
+            status=result.status,
+            result=pack_result(result, queue=keys.QUEUE, enqueued_at=self.enqueued_at) if self.keep else b"",
+            keep=self.keep,
+            run=result.run,
+            used=self.used,
+            cost_nano_usd=int((result.cost_usd or Decimal(0)) * NANO),
+        )
+
+
+class Endings:
+    """Makes endings. Holds what every result of one worker has in common."""
+
+    def __init__(self, settings: Settings, *, worker: str, now: Callable[[], datetime]) -> None:
+        self._settings = settings
+        self._worker = worker
+        self._now = now
+        self._unpriced: set[str] = set()
+
+    def answered(self, work: Work, exchange: Exchange, attempts: tuple[Attempt, ...]) -> Ending:
+        """Return the end of a job whose last attempt was answered."""
+        message, attempt = exchange.message or {}, attempts[-1]
+        text = text_of(message)
+        answer = Answer(
+            text=text,
+            message=message,
+            stop_reason=message.get("stop_reason"),
+            output_tokens=attempt.usage.output_tokens if attempt.usage else None,
+        )
+        result = self._result(
+            work,
+            Status.SUCCEEDED,
+            attempts,
+            model=str(message.get("model") or attempt.model),
+            text=text,
+            message=message,
+            usage=attempt.usage,
+            quality=measure(answer, request=work.request, expectation=work.job.expect),
+            latency=attempt.duration,
+        )
+        return self._ending(work, result, attempt.outcome, (result,), used=used_by(work.claim, attempt))
+
+    def failed(self, work: Work, exchange: Exchange, attempts: tuple[Attempt, ...]) -> Ending:
+        """Return the end of a job that becomes a dead letter after its last attempt."""
+        attempt = attempts[-1]
+        message = exchange.message if attempt.usage else None
+        failure = attempt.failure or failure_of(POLICIES[attempt.outcome], "")
+        result = self._result(
+            work,
+            Status.FAILED,
+            attempts,
+            model=attempt.model,
+            text=None if message is None else text_of(message),
+            message=message,
+            usage=attempt.usage,
+            error=failure,
+        )
+        letter = DeadLetter(
+            work.job.id,
+            reason=failure.name,
+            message=failure.message,
+            payload=work.claim.payload or b"",
+            died_at=result.finished_at,
+            attempts=work.claim.attempts + 1,
+            redrivable=True,
+        )
+        return self._ending(work, result, attempt.outcome, (result, letter), used=used_by(work.claim, attempt))
+
+    def without_answer(self, work: Work, status: Status, attempts: tuple[Attempt, ...], *, used: Cost | None) -> Ending:
+        """Return the end of a job that was cancelled or expired."""
+        result = self._result(work, status, attempts)
+        return self._ending(work, result, status.value, (result,), used=used)
+
+    def found(self, work: Work, result: Result) -> Ending:
+        """Return the end of a job whose answer was in the store already (I6)."""
+        return self._ending(work, result, "found_in_store", (), used=NOTHING_SENT)
+
+    def buried(self, claim: Claim, name: str, message: str) -> Ending:
+        """Return the end of a job that cannot be run at all."""
+        job_id = claim.key.decode("utf-8", "backslashreplace")
+        failure = failure_of(POLICIES[name], message)
+        now = self._now()
+        result = Result(job_id, Status.FAILED, error=failure, lane=claim.lane, finished_at=now, worker=self._worker)
+        letter = DeadLetter(
+            job_id,
+            reason=name,
+            message=failure.message,
+            payload=claim.payload or b"",
+            died_at=now,
+            attempts=claim.attempts,
+            redrivable=name in {"lost_too_often", "payload_too_new"},
+        )
+        return Ending(claim, result, name, (result, letter), self._settings.keep_result, now, NOTHING_SENT)
+
+    def _result(self, work: Work, status: Status, attempts: tuple[Attempt, ...], **more: Any) -> Result:
+        job = work.job
+        return Result(
+            job.id,
+            status,
+            attempts=attempts,
+            cost_usd=self._cost(attempts),
+            lane=job.lane.value,
+            tags=job.tags,
+            run=job.run,
+            position=job.position,
+            request_ref=job.request_ref,
+            submitted_at=work.enqueued_at,
+            finished_at=self._now(),
+            queue_time=max(timedelta(0), attempts[0].started_at - work.due_at) if attempts else None,
+            worker=self._worker,
+            **more,
+        )
+
+    def _ending(
+        self, work: Work, result: Result, outcome: str, entries: tuple[Entry, ...], *, used: Cost | None
+    ) -> Ending:
+        keep = self._settings.keep_result if work.job.keep_result is None else work.job.keep_result
+        return Ending(work.claim, result, outcome, entries, keep, work.enqueued_at, used)
+
+    def _cost(self, attempts: tuple[Attempt, ...]) -> Decimal | None:
+        """Return what all attempts cost, or None where a billed one has no known price."""
+        total = Decimal(0)
+        for attempt in attempts:
+            if attempt.usage is None:
+                continue
+            cost = cost_usd(attempt.usage, attempt.model, at=attempt.started_at)
+            if cost is None:
+                if attempt.model not in self._unpriced:
+                    self._unpriced.add(attempt.model)
+                    structlog.get_logger().warning(events.PRICE_UNKNOWN, model=attempt.model)
+                return None
+            total += cost
+        return total
+
+
+def attempt_of(claim: Claim, exchange: Exchange, policy: Policy) -> Attempt:
+    """Return the record of one request."""
+    sighting, message = exchange.sighting, exchange.message
+    usage = message.get("usage") if message is not None else None
+    return Attempt(
+        number=claim.number,
+        model=exchange.model,
+        started_at=exchange.started_at,
+        ended_at=exchange.ended_at,
+        outcome=policy.name,
+        status_code=sighting.status_code,
+        request_id=exchange.request_id,
+        first_byte=exchange.first_byte,
+        usage=Usage.from_api(usage) if isinstance(usage, dict) else None,
+        failure=None if policy.verdict is Verdict.ANSWERED else failure_of(policy, sighting.message),
+    )
+
+
+def interrupted_attempt(work: Work, now: datetime) -> Attempt:
+    """Return the record of a request whose answer was not awaited."""
+    policy = POLICIES["interrupted"]
+    return Attempt(work.claim.number, work.request["model"], now, now, policy.name, failure=failure_of(policy, ""))
+
+
+def failure_of(policy: Policy, said: str) -> Failure:
+    """Return the failure that `policy` names, with what was said about it."""
+    return Failure(policy.name, f"{policy.says}: {said}" if said else policy.says, policy.blame.value)
+
+
+def used_by(claim: Claim, attempt: Attempt) -> Cost | None:
+    """Return what an attempt took from the budget; None where nobody knows, so that the reservation stands."""
+    if attempt.usage is not None:
+        return Cost(1, attempt.usage.limited_input_tokens, attempt.usage.output_tokens)
+    policy = POLICIES[attempt.outcome]
+    if policy.billed:
+        return None
+    return Cost(1, 0 if policy.unread else claim.reserved.input, 0)
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """Return the text blocks of a Message, joined; thinking and tool calls are not text."""
+    blocks = message.get("content")
+    if not isinstance(blocks, list):
+        return ""
+    return "".join(
+        block["text"]
+        for block in blocks
+        if isinstance(block, dict) and block.get("type") == "text" and isinstance(block.get("text"), str)
+    )

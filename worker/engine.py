@@ -1,0 +1,360 @@
+"""The worker process on top of arq: which jobs are picked and how they end. Nothing else imports `arq`.
+
+arq gives the process its shell: the event loop, signals, cron jobs, the health check, burst mode, the `arq` command
+line, and the wire format that any arq client writes. Picking is ours: arq reads the head of one queue every half
+second, and a job in progress stays at that head; here a script leases what may be sent now, and says when to ask again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from signal import Signals
+from typing import Any, Final
+
+import orjson
+import structlog
+from arq.connections import ArqRedis
+from arq.constants import abort_jobs_ss, keep_cronjob_progress
+from arq.cron import CronJob
+from arq.jobs import serialize_result
+from arq.worker import Function, Worker
+
+from promptmill.errors import QueueUnavailable
+from promptmill.pacing import paces
+from promptmill.queue import Claim, Disposition, Queue, Settlement, keys
+from promptmill.queue.connection import connect, redis_errors
+from promptmill.results import Status
+from promptmill.settings import Settings
+from promptmill.wire import FUNCTION, Unreadable, deserialize, serialize, unpack_envelope
+from worker import events
+from worker.calls import StopReason
+from worker.leases import Lease, LeaseKeeper
+
+BEAT: Final = timedelta(seconds=0.5)
+"""How often cron jobs and arq's abort requests are looked at; arq's own poll interval."""
+PRESENCE: Final = timedelta(seconds=4)
+"""How often a worker says that it is alive."""
+AWAY_RETRY: Final = timedelta(seconds=0.5)
+"""How often Redis is asked whether it is back."""
+
+
+class PacedWorker(Worker):
+    """An arq worker that claims jobs by budget instead of polling a queue.
+
+    `open_resources` makes everything that a running worker needs and returns how a claimed job is run; what it opened
+    is closed by the stack it was handed. All attributes are used from the worker's own event loop only.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        queue: Queue,
+        *,
+        open_resources: Callable[
+            [PacedWorker, contextlib.AsyncExitStack], Awaitable[Callable[[Lease], Awaitable[None]]]
+        ],
+        functions: Sequence[Function] = (),
+        cron_jobs: Sequence[CronJob] = (),
+        redis_pool: ArqRedis,
+        burst: bool = False,
+        handle_signals: bool = True,
+        stop_with_parent: bool = False,
+    ) -> None:
+        async def run_prompt(ctx: dict[Any, Any], lease: Lease) -> None:
+            await ctx["run_job"](lease)
+
+        super().__init__(
+            functions=[Function(FUNCTION, run_prompt, None, None, None, None), *functions],
+            queue_name=keys.QUEUE,
+            cron_jobs=list(cron_jobs) or None,
+            redis_pool=redis_pool,
+            burst=burst,
+            handle_signals=handle_signals,
+            job_completion_wait=int(settings.grace.total_seconds()) or 1,
+            max_jobs=settings.concurrency,
+            poll_delay=BEAT,
+            health_check_interval=timedelta(seconds=10),
+            job_serializer=serialize,
+            job_deserializer=deserialize,
+        )
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
+        self.leases = LeaseKeeper(queue, settings.lease)
+        self.claiming_paused: Callable[[], bool] = lambda: False
+        """Asked before each claim; true while the result store is away."""
+        self._parent = os.getppid() if stop_with_parent else None
+        self._settings = settings
+        self._queue = queue
+        self._open_resources = open_resources
+        self._configured: set[str] = set()
+        self._claim_numbers = itertools.count(1)
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._abandoning = False
+        self._redis_is_away = False
+        self._started_at = datetime.now(UTC)
+        self._log = structlog.get_logger()
+
+    # the life of the process -----------------------------------------------------------------------------------------
+
+    async def main(self) -> None:
+        """Claim and run jobs until told to stop; in burst mode until the queue is empty."""
+        async with contextlib.AsyncExitStack() as stack:
+            self.ctx["redis"] = self.pool
+            self.ctx["run_job"] = await self._open_resources(self, stack)
+            listening = asyncio.Event()
+            for helper in (self._listen(listening), self.leases.keep(), self._beat(), self._tell_presence()):
+                stack.push_async_callback(_cancelled, asyncio.create_task(helper))
+            await listening.wait()
+            self._log.info(events.WORKER_STARTED, worker=self.name, concurrency=self.max_jobs)
+            try:
+                await self._claim_until_stopped()
+                await self._finish_running()
+            finally:
+                with contextlib.suppress(QueueUnavailable):
+                    await self._queue.leave(self.name)
+
+    async def _claim_until_stopped(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            wait = await self._claim()
+            if self.burst and not self.tasks and await self._is_empty():
+                return
+            await self._nap(wait)
+
+    async def _nap(self, within: timedelta | None) -> None:
+        """Return when woken, or after a time."""
+        timer = None if within is None else self.loop.call_later(max(0.0, within.total_seconds()), self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _finish_running(self) -> None:
+        """Let running calls finish within the grace period, then hand the rest back without using up an attempt."""
+        self._log.info(
+            events.WORKER_STOPPING,
+            worker=self.name,
+            running=len(self.tasks),
+            grace_s=self._settings.grace.total_seconds(),
+        )
+        deadline = time.monotonic() + self._settings.grace.total_seconds()
+        while self.tasks and not self._abandoning and time.monotonic() < deadline:
+            self._wake.clear()
+            await self._nap(timedelta(seconds=deadline - time.monotonic()))
+        for lease in self.leases.all():
+            lease.call.stop(StopReason.SHUTDOWN)
+        if self.tasks:
+            await asyncio.wait(self.tasks.values())
+
+    def handle_sig(self, signum: Signals) -> None:
+        """Stop claiming at the first signal; at a second one hand running jobs back at once."""
+        self._abandoning = self._stopping
+        self._stopping = True
+        self._wake.set()
+        if self.on_stop:
+            self.on_stop(Signals(signum))
+
+    def handle_sig_wait_for_completion(self, signum: Signals) -> None:
+        """As `handle_sig`: arq calls this one where there is a grace period."""
+        self.handle_sig(signum)
+
+    async def close(self) -> None:
+        """Close the connection to Redis, which may be away."""
+        if self._pool is None:
+            return
+        with contextlib.suppress(QueueUnavailable), redis_errors():
+            await self.pool.delete(self.health_check_key)
+        await self.pool.aclose(close_connection_pool=True)
+        self._pool = None
+
+    # claiming --------------------------------------------------------------------------------------------------------
+
+    async def _claim(self) -> timedelta | None:
+        """Start what may be sent now; when to ask again, None: when something happens."""
+        free = self.max_jobs - len(self.tasks)
+        if self.claiming_paused():
+            return AWAY_RETRY
+        if free <= 0:
+            return None
+        asked_at = time.monotonic()
+        try:
+            claims = await self._queue.claim(
+                worker=self.name,
+                lease=self._settings.lease,
+                most=free,
+                token_prefix=f"{self.name}.{next(self._claim_numbers)}",
+            )
+            for claim in claims.jobs:
+                self._start(claim, asked_at)
+            fresh = set(claims.unconfigured) | {claim.budget for claim in claims.jobs if claim.budget}
+            await self.configure(fresh - self._configured)
+        except QueueUnavailable as error:
+            if not self._redis_is_away:
+                self._redis_is_away = True
+                self._log.error(events.REDIS_AWAY, error=str(error))
+            return AWAY_RETRY
+        if self._redis_is_away:
+            self._redis_is_away = False
+            self._log.info(events.REDIS_BACK)
+        return timedelta(0) if claims.unconfigured else claims.wait
+
+    async def configure(self, model_classes: set[str]) -> None:
+        """Tell Redis the limits of `model_classes` as this process' settings have them."""
+        settings = self._settings
+        for model_class in model_classes:
+            pace = paces(
+                settings.limits(model_class),
+                headroom=settings.headroom,
+                request_burst=settings.request_burst,
+                token_burst=settings.token_burst,
+            )
+            await self._queue.configure(model_class, pace)
+            self._configured.add(model_class)
+
+    def _start(self, claim: Claim, asked_at: float) -> None:
+        lease = self.leases.hold(claim, asked_at=asked_at)
+        function = self._function_of(claim)
+        work = self._run_function(function, lease) if function else self.functions[FUNCTION].coroutine(self.ctx, lease)
+        task = asyncio.create_task(work)
+        self.tasks[claim.job_id] = task
+        task.add_done_callback(lambda done: self._ended(lease, done))
+
+    def _ended(self, lease: Lease, task: asyncio.Task[Any]) -> None:
+        was_full = len(self.tasks) >= self.max_jobs
+        if self.tasks.get(lease.claim.job_id) is task:
+            del self.tasks[lease.claim.job_id]
+        self.leases.drop(lease)
+        if not task.cancelled() and (error := task.exception()):
+            # A fault of ours: the lease runs out and the job is tried again, by a worker that may have it mended.
+            self._log.error(events.JOB_CRASHED, job=lease.claim.job_id, error=type(error).__name__, exc_info=error)
+        if was_full or self.burst or self._stopping:
+            self._wake.set()
+
+    async def _is_empty(self) -> bool:
+        try:
+            with redis_errors():
+                return int(await self.pool.zcard(keys.QUEUE)) == 0
+        except QueueUnavailable:
+            return False
+
+    # what else arq runs ----------------------------------------------------------------------------------------------
+
+    def _function_of(self, claim: Claim) -> Function | CronJob | None:
+        """Return the arq function that a stranger's job names, if it is one of this worker's and not ours."""
+        if claim.disposition is not Disposition.FOREIGN or claim.payload is None:
+            return None
+        try:
+            name = unpack_envelope(claim.payload).function
+        except Unreadable:
+            return None
+        return None if name == FUNCTION else self.functions.get(name)
+
+    async def _run_function(self, function: Function | CronJob, lease: Lease) -> None:
+        """Run a cron job or another arq function under our lease, and leave its result as arq does."""
+        claim = lease.claim
+        envelope = unpack_envelope(claim.payload or b"")
+        started = datetime.now(UTC)
+        succeeded, result = True, None
+        try:
+            ctx = {**self.ctx, "job_id": claim.job_id, "job_try": claim.number, "enqueue_time": envelope.enqueued_at}
+            result = await function.coroutine(ctx, *envelope.args, **envelope.kwargs)
+        except Exception as error:  # noqa: BLE001 - a function's failure is its result
+            succeeded, result = False, error
+            self._log.error(events.JOB_CRASHED, job=claim.job_id, error=type(error).__name__, exc_info=error)
+        data = serialize_result(
+            function=function.name,
+            args=envelope.args,
+            kwargs=envelope.kwargs,
+            job_try=claim.number,
+            enqueue_time_ms=int(envelope.enqueued_at.timestamp() * 1000),
+            success=succeeded,
+            result=result,
+            start_ms=int(started.timestamp() * 1000),
+            finished_ms=int(time.time() * 1000),
+            ref=f"{claim.job_id}:{function.name}",
+            queue_name=keys.QUEUE,
+            job_id=claim.job_id,
+            serializer=serialize,
+        )
+        # A cron job's result is what keeps other workers from running the same minute again.
+        keep = max(timedelta(seconds=keep_cronjob_progress), self._settings.keep_result)
+        status = Status.SUCCEEDED if succeeded else Status.FAILED
+        await self._queue.settle([Settlement(claim, status, data or b"", keep)])
+
+    async def _beat(self) -> None:
+        """Run what arq does at each poll: cron jobs, the health check, abort requests."""
+        while True:
+            await asyncio.sleep(BEAT.total_seconds())
+            if self._parent not in {None, os.getppid()} and not self._stopping:
+                self.handle_sig(Signals.SIGTERM)  # whoever started this process is gone, and would have stopped it
+            with contextlib.suppress(QueueUnavailable), redis_errors():
+                await self.heart_beat()
+                await self._obey_aborts()
+
+    async def _obey_aborts(self) -> None:
+        """Do what `arq.jobs.Job.abort` asks for."""
+        asked = [job_id.decode() for job_id in await self.pool.zrange(abort_jobs_ss, 0, -1)]
+        if asked:
+            await self._queue.cancel(asked)
+            await self.pool.zrem(abort_jobs_ss, *asked)
+
+    async def _tell_presence(self) -> None:
+        while True:
+            about = {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "version": version("promptmill"),
+                "started_at": self._started_at.isoformat(),
+                "seen_at": datetime.now(UTC).isoformat(),
+                "running": len(self.tasks),
+                "free": self.max_jobs - len(self.tasks),
+            }
+            with contextlib.suppress(QueueUnavailable), redis_errors():
+                await self.pool.hset(keys.WORKERS, self.name, orjson.dumps(about).decode())  # type: ignore[misc]  # redis types both kinds of client alike
+            await asyncio.sleep(PRESENCE.total_seconds())
+
+    async def _listen(self, listening: asyncio.Event) -> None:
+        """Be woken and told of cancellations. A subscription that broke is made anew: until then alarms suffice."""
+        channels = (keys.WAKE_CHANNEL + self.name, keys.CANCEL_CHANNEL)
+        while True:
+            with contextlib.suppress(QueueUnavailable), redis_errors():
+                async with self.pool.pubsub() as pubsub:
+                    await pubsub.subscribe(*channels)
+                    while True:
+                        message = await pubsub.get_message(timeout=30)
+                        if message is None:
+                            await pubsub.ping()
+                        elif message["type"] == "subscribe":
+                            listening.set()
+                            self._wake.set()
+                        elif message["type"] == "message":
+                            self._hear(message["channel"].decode(), message["data"])
+            await asyncio.sleep(AWAY_RETRY.total_seconds())
+
+    def _hear(self, channel: str, data: bytes) -> None:
+        if channel == keys.CANCEL_CHANNEL:
+            if lease := self.leases.get(data.decode("utf-8", "surrogateescape")):
+                lease.call.stop(StopReason.CANCELLED)
+        else:
+            self._wake.set()
+
+
+def arq_pool(url: str) -> ArqRedis:
+    """Return arq's client on connections as ours: its own settings know no ACL file, no socket timeouts."""
+    pool = connect(url).connection_pool
+    return ArqRedis(pool, job_serializer=serialize, job_deserializer=deserialize, default_queue_name=keys.QUEUE)
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,40 @@
+"""Names of log events. Logs are an interface: what is logged is in this table, and a test compares whole entries.
+
+No event carries a prompt, an answer or a key (I7).
+"""
+
+from typing import Final
+
+WORKER_STARTED: Final = "worker_started"
+"""worker, concurrency, model_classes"""
+WORKER_STOPPING: Final = "worker_stopping"
+"""worker, running, grace_s: SIGTERM or SIGINT came; nothing is claimed any more"""
+WORKER_STOPPED: Final = "worker_stopped"
+"""worker, succeeded, failed, returned"""
+WORKER_DIED: Final = "worker_died"
+"""pid, exit_code, restarts: the supervisor starts another"""
+
+JOB_ENDED: Final = "job_ended"
+"""job, status, outcome, model, lane, run, attempt, latency_s, queue_time_s, input_tokens, output_tokens, cost_usd"""
+JOB_WENT_BACK: Final = "job_went_back"
+"""job, outcome, blame, message, model, attempt, wait_s, uses_attempt, request_id"""
+JOB_ADOPTED: Final = "job_adopted"
+"""job: an arq client had enqueued it"""
+LEASE_LOST: Final = "lease_lost"
+"""job: somebody else runs it now; nothing was written"""
+JOB_CRASHED: Final = "job_crashed"
+"""job, error: a fault in the worker itself; the lease runs out and the job is tried again"""
+
+BUDGET_PAUSED: Final = "budget_paused"
+"""model_class, outcome, pause_s"""
+BUDGET_PARKED: Final = "budget_parked"
+"""model_class, outcome, says, probe_s: the owner has to do something"""
+PRICE_UNKNOWN: Final = "price_unknown"
+"""model: said once for each; the cost of its jobs is left empty"""
+
+REDIS_AWAY: Final = "redis_away"
+"""error: nothing is sent until it is back"""
+REDIS_BACK: Final = "redis_back"
+STORE_AWAY: Final = "store_away"
+"""error: nothing is settled and nothing claimed until it is back"""
+STORE_BACK: Final = "store_back"

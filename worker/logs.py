@@ -1,0 +1,36 @@
+"""Logging: structlog, one JSON object a line on standard error (or readable lines on a console)."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import orjson
+import structlog
+
+from promptmill.settings import Settings
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure_logs(settings: Settings) -> None:
+    """Set up structlog for this process. Libraries' own loggers are heard from `warning` up."""
+    renderer: list[structlog.typing.Processor]
+    logger_factory: structlog.BytesLoggerFactory | structlog.WriteLoggerFactory
+    if settings.log_format == "json":
+        renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=orjson.dumps)]
+        logger_factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
+    else:
+        renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        logger_factory = structlog.WriteLoggerFactory(sys.stderr)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.log_level]),
+        logger_factory=logger_factory,
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

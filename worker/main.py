@@ -1,0 +1,123 @@
+"""Puts a worker process together. `python -m worker` and `arq worker.main.WorkerSettings` both start here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from signal import Signals
+from typing import Any
+
+import click
+import structlog
+
+from promptmill.errors import BadSettings
+from promptmill.queue import Queue, keys
+from promptmill.results import Status
+from promptmill.settings import Settings
+from promptmill.store import ResultStore
+from worker import events
+from worker.engine import PacedWorker, arq_pool
+from worker.leases import Lease
+from worker.logs import configure_logs
+from worker.pipeline import Pipeline
+from worker.provider import Provider
+from worker.recorder import Recorder
+
+
+def build_worker(
+    settings: Settings, *, burst: bool = False, handle_signals: bool = True, stop_with_parent: bool = False
+) -> PacedWorker:
+    """Return a worker for the Redis that `settings` name. Raises BadSettings where they name none or no key."""
+    if settings.redis_url is None:
+        raise BadSettings("redis_url: expected PROMPTMILL_REDIS_URL; `promptmill worker` brings a Redis of its own")
+    if settings.anthropic_api_key is None:
+        raise BadSettings("no API key: set ANTHROPIC_API_KEY")
+    pool = arq_pool(settings.redis_url)
+    queue = Queue(pool)
+
+    async def open_resources(
+        worker: PacedWorker, stack: contextlib.AsyncExitStack
+    ) -> Callable[[Lease], Awaitable[None]]:
+        store = await stack.enter_async_context(await ResultStore.open(settings.store))
+        provider = await stack.enter_async_context(Provider(settings))
+        recorder = Recorder(store, queue)
+        stack.push_async_callback(recorder.drained)
+        worker.claiming_paused = lambda: recorder.store_is_away
+        pipeline = Pipeline(
+            settings=settings,
+            recorder=recorder,
+            provider=provider,
+            ensure_lease=worker.leases.ensure,
+            worker=worker.name,
+        )
+        stack.callback(_say_stopped, worker, pipeline)
+        await worker.configure({settings.class_of(settings.model)})
+        return pipeline.run
+
+    return PacedWorker(
+        settings,
+        queue,
+        open_resources=open_resources,
+        redis_pool=pool,
+        burst=burst,
+        handle_signals=handle_signals,
+        stop_with_parent=stop_with_parent,
+    )
+
+
+def _say_stopped(worker: PacedWorker, pipeline: Pipeline) -> None:
+    tally = pipeline.tally
+    structlog.get_logger().info(
+        events.WORKER_STOPPED,
+        worker=worker.name,
+        succeeded=tally.ended[Status.SUCCEEDED],
+        failed=tally.ended[Status.FAILED],
+        returned=tally.returned,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """Make `WorkerSettings` when the `arq` command asks for it: importing this module reads no settings."""
+    if name == "WorkerSettings":
+        return arq_settings(Settings.load())
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def arq_settings(settings: Settings) -> dict[str, Any]:
+    """Return what `arq worker.main.WorkerSettings` starts: an arq worker that hands itself over to a paced one.
+
+    The `arq` command always makes a plain `arq.Worker`. Its start-up hook runs ours and ends with it, so that the
+    plain one never polls; the signals that it handles reach ours as the hook's cancellation.
+    """
+    configure_logs(settings)
+
+    async def run_paced(_ctx: dict[Any, Any]) -> None:
+        worker = build_worker(settings, burst=_arq_was_told_to_burst(), handle_signals=False)
+        running = asyncio.create_task(worker.async_run())
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            worker.handle_sig(Signals.SIGTERM)
+            await running
+        finally:
+            await worker.close()
+        raise asyncio.CancelledError  # arq takes it for a shutdown, and it is one
+
+    if settings.redis_url is None:
+        raise BadSettings("redis_url: expected PROMPTMILL_REDIS_URL to be set")
+    return {
+        "functions": [_never_called],
+        "queue_name": keys.QUEUE,
+        "redis_pool": arq_pool(settings.redis_url),
+        "on_startup": run_paced,
+    }
+
+
+async def _never_called(_ctx: dict[Any, Any]) -> None:
+    """Stand where arq wants at least one function; the plain worker never picks a job."""
+
+
+def _arq_was_told_to_burst() -> bool:
+    context = click.get_current_context(silent=True)
+    return bool(context and context.params.get("burst"))

@@ -1,0 +1,242 @@
+"""The way of one claimed job: load, send, classify, decide, record, settle, report."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import structlog
+
+from promptmill.errors import BadInput, LeaseLost
+from promptmill.lines import job_from_line
+from promptmill.queue import Claim, Disposition, Snooze, expected_cost, prepare
+from promptmill.results import Attempt, Status
+from promptmill.settings import Settings
+from promptmill.store import AttemptRecord
+from promptmill.wire import Envelope, Unreadable, job_fields, unpack_envelope, unpack_job
+from worker import events
+from worker.calls import Stopped, StopReason
+from worker.decisions import GoBack, decide
+from worker.endings import NOTHING_SENT, Ending, Endings, Work, attempt_of, interrupted_attempt, used_by
+from worker.leases import Lease
+from worker.outcomes import POLICIES, Policy, Verdict, classify
+from worker.provider import Provider
+from worker.recorder import Recorder
+
+_ENDED_BY: Final = {Disposition.CANCELLED: Status.CANCELLED, Disposition.EXPIRED: Status.EXPIRED}
+
+
+@dataclass(slots=True)
+class Tally:
+    """What this worker has done since it started. Written by the pipeline, read by whoever reports."""
+
+    ended: dict[Status, int] = field(default_factory=lambda: dict.fromkeys(Status, 0))
+    returned: int = 0
+
+
+class Pipeline:
+    """Runs claimed jobs. One for a worker process; `run` is called once for each claim, many at a time."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        recorder: Recorder,
+        provider: Provider,
+        ensure_lease: Callable[[Lease], Awaitable[None]],
+        worker: str,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._recorder = recorder
+        self._provider = provider
+        self._ensure_lease = ensure_lease
+        self._endings = Endings(settings, worker=worker, now=now)
+        self._now = now
+        self._chance = chance
+        self._log = structlog.get_logger()
+        self.tally = Tally()
+
+    async def run(self, lease: Lease) -> None:
+        """Bring the job that `lease` allows to run one step further: to its end, or back to the queue.
+
+        When the lease is lost nothing is written: whoever holds it now goes on (I2).
+        """
+        try:
+            match await self._load(lease.claim):
+                case Work() as work:
+                    await self._attempt(work, lease)
+                case Ending() as ending:
+                    await self._end(ending, lease)
+                case None:
+                    self._log.info(events.JOB_ADOPTED, job=lease.claim.job_id)
+        except LeaseLost:
+            self._log.warning(events.LEASE_LOST, job=lease.claim.job_id)
+
+    async def _load(self, claim: Claim) -> Work | Ending | None:
+        """Return work to be sent, or how the job ends without; None when it was adopted."""
+        if claim.payload is None:
+            return self._endings.buried(claim, "payload_missing", "somebody deleted its arq:job key")
+        if claim.lost >= self._settings.max_lost_leases:
+            return self._endings.buried(claim, "lost_too_often", f"{claim.lost} of them")
+        try:
+            envelope = unpack_envelope(claim.payload)
+            if claim.disposition is Disposition.FOREIGN:
+                return await self._adopt(claim, envelope)
+            job = unpack_job(envelope, job_id=claim.job_id)
+        except Unreadable as error:
+            return self._endings.buried(claim, error.name, str(error))
+        model = job.models[min(claim.route, len(job.fallbacks))]
+        work = Work(claim, job, {**job.request, "model": model}, envelope.enqueued_at)
+        return await self._end_unsent(work) or work
+
+    async def _adopt(self, claim: Claim, envelope: Envelope) -> Ending | None:
+        settings = self._settings
+        fields = {name: value for name, value in job_fields(envelope).items() if name != "version"}
+        try:
+            job = job_from_line(fields, model=settings.model, max_tokens=settings.max_tokens, id=claim.job_id)
+            submission = prepare(job, settings, now=envelope.enqueued_at)
+        except BadInput as error:
+            return self._endings.buried(claim, "bad_job", str(error))
+        await self._recorder.adopt(claim, submission)
+        return None
+
+    async def _end_unsent(self, work: Work) -> Ending | None:
+        """Return how a job ends that needs no request: answered before, cancelled or expired."""
+        if found := await self._recorder.finished(work.job.id):
+            return self._endings.found(work, found)
+        if status := _ENDED_BY.get(work.claim.disposition):
+            before = await self._attempts_before(work.claim)
+            return self._endings.without_answer(work, status, before, used=NOTHING_SENT)
+        return None
+
+    async def _attempt(self, work: Work, lease: Lease) -> None:
+        await self._ensure_lease(lease)
+        claim = work.claim
+        try:
+            exchange = await lease.call.run(self._provider.send(work.request, job_id=work.job.id))
+        except Stopped as stopped:
+            await self._stopped(work, lease, stopped)
+            return
+        policy = classify(exchange.sighting)
+        attempt = attempt_of(claim, exchange, policy)
+        decision = decide(
+            policy,
+            retry_after=exchange.sighting.retry_after,
+            claim=claim,
+            job=work.job,
+            settings=self._settings,
+            chance=self._chance,
+        )
+        if isinstance(decision, GoBack):
+            await self._go_back(work, lease, attempt, policy, decision)
+            return
+        attempts = (*await self._attempts_before(claim), attempt)
+        end = self._endings.answered if policy.verdict is Verdict.ANSWERED else self._endings.failed
+        await self._end(end(work, exchange, attempts), lease)
+
+    async def _stopped(self, work: Work, lease: Lease, stopped: Stopped) -> None:
+        """Deal with a call that was not awaited to its end."""
+        if stopped.reason is StopReason.LEASE_LOST:
+            raise LeaseLost(work.claim.job_id)
+        attempt = interrupted_attempt(work, self._now()) if stopped.sent else None
+        if stopped.reason is StopReason.SHUTDOWN:
+            back = GoBack(timedelta(0), uses_attempt=False, route=work.claim.route)
+            await self._go_back(work, lease, attempt, POLICIES["interrupted"], back)
+            return
+        attempts = (*await self._attempts_before(work.claim), *([attempt] if attempt else []))
+        used = None if attempt else NOTHING_SENT
+        await self._end(self._endings.without_answer(work, Status.CANCELLED, attempts, used=used), lease)
+
+    async def _attempts_before(self, claim: Claim) -> tuple[Attempt, ...]:
+        """Return what was recorded of earlier requests: nothing where this was the first claim."""
+        if claim.number <= 1:
+            return ()
+        before = await self._recorder.attempts(claim.job_id)
+        return tuple(attempt for attempt in before if attempt.number < claim.number)
+
+    async def _end(self, ending: Ending, lease: Lease) -> None:
+        await self._ensure_lease(lease)
+        if ending.entries:
+            await self._recorder.record(*ending.entries)
+        result = ending.result
+        if not await self._recorder.settle(ending.settlement):
+            raise LeaseLost(result.job_id)
+        self.tally.ended[result.status] += 1
+        self._log.info(
+            events.JOB_ENDED,
+            job=result.job_id,
+            status=result.status.value,
+            outcome=ending.outcome,
+            model=result.model,
+            lane=result.lane,
+            run=result.run,
+            attempt=ending.claim.number,
+            latency_s=_seconds(result.latency),
+            queue_time_s=_seconds(result.queue_time),
+            input_tokens=result.usage.prompt_tokens if result.usage else None,
+            output_tokens=result.usage.output_tokens if result.usage else None,
+            cost_usd=None if result.cost_usd is None else str(result.cost_usd),
+        )
+
+    async def _go_back(
+        self, work: Work, lease: Lease, attempt: Attempt | None, policy: Policy, decision: GoBack
+    ) -> None:
+        claim, job = work.claim, work.job
+        await self._ensure_lease(lease)
+        if attempt is not None:
+            await self._recorder.record(AttemptRecord(job.id, attempt))
+        changed: dict[str, Any] = {}
+        if decision.route != claim.route:
+            request = {**job.request, "model": job.models[decision.route]}
+            changed = {
+                "route": decision.route,
+                "budget": self._settings.class_of(request["model"]),
+                "cost": expected_cost(request, self._settings),
+            }
+        snooze = Snooze(
+            claim=claim,
+            wait=decision.wait,
+            uses_attempt=decision.uses_attempt,
+            sent=attempt is not None,
+            used=NOTHING_SENT if attempt is None else used_by(claim, attempt),
+            **changed,
+        )
+        if decision.pause is not None:
+            self._say_pause(claim.budget, policy, decision.pause)
+        await self._recorder.give_back(snooze, pause=decision.pause, reason=policy.name)
+        self.tally.returned += 1
+        self._log.info(
+            events.JOB_WENT_BACK,
+            job=job.id,
+            outcome=policy.name,
+            blame=policy.blame.value,
+            message=attempt.failure.message if attempt and attempt.failure else policy.says,
+            model=work.request["model"],
+            attempt=claim.number,
+            wait_s=_seconds(decision.wait),
+            uses_attempt=decision.uses_attempt,
+            request_id=attempt.request_id if attempt else None,
+        )
+
+    def _say_pause(self, model_class: str, policy: Policy, pause: timedelta) -> None:
+        if policy.verdict is Verdict.PARK:
+            self._log.error(
+                events.BUDGET_PARKED,
+                model_class=model_class,
+                outcome=policy.name,
+                says=policy.says,
+                probe_s=_seconds(pause),
+            )
+        else:
+            self._log.warning(
+                events.BUDGET_PAUSED, model_class=model_class, outcome=policy.name, pause_s=_seconds(pause)
+            )
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else round(duration.total_seconds(), 6)

@@ -1,0 +1,160 @@
+"""Sends one request and tells what came of it. Never retries: admission decides about every request (I4)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx2
+from anthropic import APIStatusError, AsyncAnthropic, DefaultAioHttpClient
+
+from promptmill.settings import Settings
+from worker.outcomes import Sighting, Wire
+from worker.provider.sightings import see_body, see_exception
+
+ENDPOINT: Final = "/v1/messages"
+JOB_HEADER: Final = "x-promptmill-job"
+"""Names the job to a simulator or proxy that wants to count duplicates; the API ignores it."""
+
+STREAM_ALWAYS_ABOVE: Final = 21_333
+"""max_tokens above which the API wants a stream, since the answer may take longer than ten minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and what was seen of its answer."""
+
+    model: str
+    sighting: Sighting
+    started_at: datetime
+    ended_at: datetime
+    request_id: str | None = None
+    first_byte: timedelta | None = None
+    headers: Mapping[str, str] | None = None
+    """Of the answer, errors included; None where none came."""
+
+    @property
+    def message(self) -> dict[str, Any] | None:
+        """The decoded body of a 200, whatever it is, where it is an object."""
+        body = self.sighting.body
+        return body if isinstance(body, dict) else None
+
+
+class Provider:
+    """The Messages API. Owned by one worker process; closes its connections when it is left."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        http_client: httpx2.AsyncClient | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        key = settings.anthropic_api_key
+        self._now = now
+        self._stream_above = min(settings.stream_above_tokens, STREAM_ALWAYS_ABOVE)
+        self._attempt_timeout = settings.attempt_timeout.total_seconds()
+        self._client = AsyncAnthropic(
+            api_key=None if key is None else key.get_secret_value(),
+            base_url=settings.anthropic_base_url,
+            max_retries=0,
+            http_client=http_client
+            or DefaultAioHttpClient(
+                limits=httpx2.Limits(
+                    max_connections=settings.concurrency + 10, max_keepalive_connections=settings.concurrency + 10
+                )
+            ),
+        )
+        connect, read = settings.connect_timeout.total_seconds(), settings.read_timeout.total_seconds()
+        self._whole_timeout = httpx2.Timeout(self._attempt_timeout, connect=connect)
+        self._stream_timeout = httpx2.Timeout(self._attempt_timeout, connect=connect, read=read)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def send(self, request: Mapping[str, Any], *, job_id: str) -> Exchange:
+        """Send `request`, a Messages API body, as it is; streamed where the answer may be long.
+
+        Never raises but for cancellation: whatever goes wrong is in the exchange's sighting.
+        """
+        started_at, started = self._now(), time.monotonic()
+        streamed = int(request["max_tokens"]) > self._stream_above
+        response: httpx2.Response | None = None
+        first_byte: timedelta | None = None
+        try:
+            if streamed:
+                sighting, response, first_byte = await self._stream(request, job_id, started)
+            else:
+                response = await self._client.post(
+                    ENDPOINT,
+                    cast_to=httpx2.Response,
+                    body=request,
+                    options={"timeout": self._whole_timeout, "headers": _headers(job_id)},
+                )
+                sighting = see_body(response.content, status_code=response.status_code)
+        except Exception as error:  # noqa: BLE001 - whatever the SDK raises becomes a sighting
+            sighting = see_exception(error)
+            if isinstance(error, APIStatusError):
+                response = error.response
+        return Exchange(
+            model=str(request["model"]),
+            sighting=sighting,
+            started_at=started_at,
+            ended_at=started_at + timedelta(seconds=time.monotonic() - started),
+            request_id=None if response is None else response.headers.get("request-id"),
+            first_byte=first_byte,
+            headers=None if response is None else response.headers,
+        )
+
+    async def _stream(
+        self, request: Mapping[str, Any], job_id: str, started: float
+    ) -> tuple[Sighting, httpx2.Response, timedelta | None]:
+        first_byte: timedelta | None = None
+        complete = False
+        # The stream helper puts the Message together, as the API's newer events need; the body itself goes whole
+        # through extra_body, so that fields which this SDK does not know reach the API too.
+        manager = self._client.messages.stream(
+            model=str(request["model"]),
+            max_tokens=int(request["max_tokens"]),
+            messages=[],
+            extra_body=dict(request),
+            extra_headers=_headers(job_id),
+            timeout=self._stream_timeout,
+        )
+        async with manager as stream:
+            response = stream.response
+            began = False
+            async for event in stream:
+                if first_byte is None:
+                    first_byte = timedelta(seconds=time.monotonic() - started)
+                began = began or event.type == "message_start"
+                complete = complete or event.type == "message_stop"
+            if began:
+                message = (await stream.get_final_message()).to_dict(mode="json")
+                sighting = Sighting(
+                    Wire.BODY,
+                    status_code=response.status_code,
+                    body=message,
+                    body_bytes=response.num_bytes_downloaded,
+                    streamed=True,
+                    complete=complete,
+                )
+            else:  # no event at all: an empty body, or one that is no stream
+                is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+                sighting = Sighting(
+                    Wire.BODY, status_code=response.status_code, body_bytes=0 if is_stream else 1, streamed=True
+                )
+            return sighting, response, first_byte
+
+
+def _headers(job_id: str) -> dict[str, str]:
+    return {JOB_HEADER: job_id.encode("ascii", "replace").decode()}

@@ -1,0 +1,120 @@
+"""Writes to the result store and takes jobs out of Redis, many at a time, and waits out whichever is away.
+
+The order is the point (I1, I6): a row is committed before its job leaves Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Final, TypeVar
+
+import structlog
+
+from promptmill.errors import QueueUnavailable, StoreUnavailable
+from promptmill.queue import Claim, Queue, Settlement, Snooze, Submission
+from promptmill.results import Attempt, Result
+from promptmill.store import Entry, ResultStore
+from worker import events
+from worker.batching import Batcher
+
+Answer = TypeVar("Answer")
+
+MOST_ROWS: Final = 500
+"""Entries in one transaction."""
+RETRY_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
+"""Seconds between tries while the store or Redis is away; the last one repeats."""
+
+
+class Recorder:
+    """The worker's only way into the result store, and of giving a job up in Redis.
+
+    While the store is away, `store_is_away` is set and the engine claims nothing: jobs that already run wait here
+    with their leases renewed, and nothing is settled (I5). Every call waits until what it needs is back.
+    """
+
+    def __init__(self, store: ResultStore, queue: Queue) -> None:
+        self._store = store
+        self._queue = queue
+        self._log = structlog.get_logger()
+        self.store_is_away = False
+        self._rows: Batcher[tuple[Entry, ...], None] = Batcher(self._record_batch, most=MOST_ROWS)
+        self._lookups: Batcher[str, Result | None] = Batcher(self._finished_batch, most=MOST_ROWS)
+        self._settlements: Batcher[Settlement, bool] = Batcher(self._settle_batch, most=MOST_ROWS)
+
+    async def record(self, *entries: Entry) -> None:
+        """Return when `entries` are committed."""
+        await self._rows.put(entries)
+
+    async def finished(self, job_id: str) -> Result | None:
+        """Return the answer that is in the store already: it must not be paid for again (I6)."""
+        return await self._lookups.put(job_id)
+
+    async def attempts(self, job_id: str) -> tuple[Attempt, ...]:
+        """Return the attempts that were recorded before for a job that is still being tried."""
+        found = await self._with_store(lambda: self._store.attempts([job_id]))
+        return found.get(job_id, ())
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Take an ended job out of Redis; whether the lease still stood."""
+        return await self._settlements.put(settlement)
+
+    async def give_back(self, snooze: Snooze, *, pause: timedelta | None = None, reason: str = "") -> None:
+        """Return a job to the queue, after its budget was told to rest for `pause`. Raises LeaseLost."""
+        if pause is not None:
+            await self._with_redis(lambda: self._queue.block(snooze.claim.budget, pause, reason))
+        await self._with_redis(lambda: self._queue.snooze(snooze))
+
+    async def adopt(self, claim: Claim, submission: Submission) -> None:
+        """Take a job in that an arq client enqueued. Raises LeaseLost."""
+        await self._with_redis(lambda: self._queue.adopt(claim, submission))
+
+    async def drained(self) -> None:
+        """Return when everything handed in has been dealt with."""
+        for batcher in (self._rows, self._lookups, self._settlements):
+            await batcher.drained()
+
+    async def _record_batch(self, batch: Sequence[tuple[Entry, ...]]) -> list[None]:
+        entries = [entry for entries in batch for entry in entries]
+        await self._with_store(lambda: self._store.record(entries))
+        return [None] * len(batch)
+
+    async def _finished_batch(self, job_ids: Sequence[str]) -> list[Result | None]:
+        found = await self._with_store(lambda: self._store.finished(job_ids))
+        return [found.get(job_id) for job_id in job_ids]
+
+    async def _settle_batch(self, settlements: Sequence[Settlement]) -> list[bool]:
+        # Those that went through before a connection broke answer "lease lost" the second time: harmless, since
+        # their rows are committed.
+        return await self._with_redis(lambda: self._queue.settle(settlements))
+
+    async def _with_redis(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        tries = 0
+        while True:
+            try:
+                return await call()
+            except QueueUnavailable:
+                await asyncio.sleep(_pause(tries))
+                tries += 1
+
+    async def _with_store(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        tries = 0
+        while True:
+            try:
+                answer = await call()
+            except StoreUnavailable as error:
+                if not self.store_is_away:
+                    self.store_is_away = True
+                    self._log.error(events.STORE_AWAY, error=str(error))
+                await asyncio.sleep(_pause(tries))
+                tries += 1
+            else:
+                if self.store_is_away:
+                    self.store_is_away = False
+                    self._log.info(events.STORE_BACK)
+                return answer
+
+
+def _pause(tries: int) -> float:
+    return RETRY_S[min(tries, len(RETRY_S) - 1)]
