@@ -209,13 +209,9 @@ class Queue:
         return [Renewal(answer) for answer in answers]
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        """Take ended jobs out of Redis, all in one round trip; for each, in order, whether the lease still stood."""
-        script = self._scripts["settle"]
-        with redis_errors():
-            async with self.redis.pipeline(transaction=False) as pipeline:
-                for settlement in settlements:
-                    await script(args=_settle_args(settlement), client=pipeline)
-                return [answer == _OK for answer in await pipeline.execute()]
+        """Take ended jobs out of Redis, all in one call; for each, in order, whether the lease still stood."""
+        args = [arg for settlement in settlements for arg in _settle_args(settlement)]
+        return [answer == _OK for answer in await self._run("settle", *args)]
 
     async def snooze(self, snooze: Snooze) -> None:
         """Give a job back, at once or after a wait. Raises LeaseLost."""
