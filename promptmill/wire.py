@@ -18,6 +18,9 @@ from promptmill.errors import BadJob
 from promptmill.jobs import MAX_REQUEST_BYTES, WIRE_VERSION, Job, explain
 from promptmill.results import Result
 
+_DEFAULTS: Final = {name: field.get_default(call_default_factory=True) for name, field in Job.model_fields.items()}
+_JOB_FIELDS: Final = tuple(_DEFAULTS.keys() - {"id", "version", "request", "expect"})
+
 FUNCTION: Final = "run_prompt"
 """The arq function that runs a job. `arq_redis.enqueue_job("run_prompt", {...job fields...})` queues one."""
 
@@ -59,10 +62,10 @@ def pack_job(job: Job, enqueued_at: datetime) -> bytes:
     Raises BadJob where the request cannot be sent as UTF-8 JSON (lone surrogates, NaN, objects) or is larger than
     the API takes.
     """
-    fields = job.model_dump(exclude_defaults=True, exclude={"request"})
-    fields["id"] = job.id
-    fields["version"] = job.version
-    fields["request"] = job.request
+    fields = {name: value for name in _JOB_FIELDS if (value := getattr(job, name)) != _DEFAULTS[name]}
+    fields |= {"id": job.id, "version": job.version, "request": job.request}
+    if job.expect is not None:
+        fields["expect"] = job.expect.model_dump(exclude_defaults=True)
     envelope: dict[str, Any] = {
         "t": None,
         "f": FUNCTION,

@@ -10,8 +10,7 @@ import click
 from promptmill.errors import PromptmillError
 from promptmill.settings import Settings
 from worker.logs import configure_logs
-from worker.main import build_worker
-from worker.supervisor import supervise
+from worker.supervisor import BAD_CONFIGURATION, supervise
 
 
 @click.command()
@@ -25,10 +24,12 @@ def main(*, processes: int, burst: bool, stop_with_parent: bool) -> None:
         configure_logs(settings)
         if processes > 1:
             sys.exit(asyncio.run(supervise(processes, burst=burst, stop_with_parent=stop_with_parent)))
+        from worker.main import build_worker  # noqa: PLC0415 - a supervisor has no use for seconds of imports
+
         build_worker(settings, burst=burst, stop_with_parent=stop_with_parent).run()
     except PromptmillError as error:
         click.echo(f"promptmill: {error}", err=True)
-        sys.exit(2)
+        sys.exit(BAD_CONFIGURATION)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,29 @@
-"""Several worker processes under one: starts them, restarts those that die, passes signals on."""
+"""Several worker processes under one: starts them, restarts those that die, passes signals on.
+
+Workers are forked from a server process that has imported everything already: importing the SDK takes seconds of CPU
+and 76 MB, which each new worker would otherwise pay again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import sys
+from multiprocessing.process import BaseProcess
 from typing import Final
 
 import structlog
 
+from promptmill.errors import PromptmillError
+from promptmill.settings import Settings
 from worker import events
 
-FIRST_PAUSE_S: Final = 0.5
+FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 30.0
+STABLE_S: Final = 10.0
+"""A worker that lived that long did not die of its start: the next pause is short again."""
 BAD_CONFIGURATION: Final = 2
 """Exit code of a worker whose settings cannot work: restarting it would not mend them."""
 
@@ -26,12 +36,30 @@ async def supervise(processes: int, *, burst: bool, stop_with_parent: bool) -> i
     return await _Supervisor(processes, burst=burst, stop_with_parent=stop_with_parent).run()
 
 
+def run_worker(*, burst: bool) -> None:
+    """Be a worker process; the target of the fork."""
+    # In a session of its own: Ctrl-C in a terminal would otherwise reach it twice, and two signals mean "at once".
+    os.setsid()
+    from worker.logs import configure_logs  # noqa: PLC0415 - imported in the server process, by its preload
+    from worker.main import build_worker  # noqa: PLC0415
+
+    try:
+        settings = Settings.load()
+        configure_logs(settings)
+        build_worker(settings, burst=burst, stop_with_parent=True).run()
+    except PromptmillError as error:
+        print(f"promptmill: {error}", file=sys.stderr)  # noqa: T201 - the command line's own way of refusing
+        sys.exit(BAD_CONFIGURATION)
+
+
 class _Supervisor:
     def __init__(self, processes: int, *, burst: bool, stop_with_parent: bool) -> None:
         self._processes = processes
         self._burst = burst
         self._parent = os.getppid() if stop_with_parent else None
-        self._children: set[asyncio.subprocess.Process] = set()
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["worker.main"])
+        self._children: set[BaseProcess] = set()
         self._stopping = asyncio.Event()
         self._exit_code = 0
         self._log = structlog.get_logger()
@@ -48,36 +76,31 @@ class _Supervisor:
     def _pass_on(self, number: int) -> None:
         self._stopping.set()
         for child in self._children:
-            if child.returncode is None:
-                child.send_signal(number)
+            if child.pid is not None and child.is_alive():
+                os.kill(child.pid, number)
 
     async def _keep_one(self) -> None:
+        loop = asyncio.get_running_loop()
         pause, restarts = FIRST_PAUSE_S, 0
         while not self._stopping.is_set():
-            # In a session of its own: Ctrl-C in a terminal would otherwise reach it twice, and two signals mean
-            # "at once".
-            child = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                "worker",
-                "--stop-with-parent",
-                *(["--burst"] if self._burst else []),
-                start_new_session=True,
-            )
+            child = self._context.Process(target=run_worker, kwargs={"burst": self._burst})
+            started = loop.time()
+            await loop.run_in_executor(None, child.start)
             self._children.add(child)
             if self._stopping.is_set():  # the signal came while the child was being started
-                child.send_signal(signal.SIGTERM)
-            code = await child.wait()
+                self._pass_on(signal.SIGTERM)
+            await _ended(child)
             self._children.discard(child)
-            if self._stopping.is_set() or (self._burst and code == 0):
+            if self._stopping.is_set() or (self._burst and child.exitcode == 0):
                 return
-            if code == BAD_CONFIGURATION:
-                self._exit_code = code
+            if child.exitcode == BAD_CONFIGURATION:
+                self._exit_code = BAD_CONFIGURATION
                 self._pass_on(signal.SIGTERM)
                 return
             restarts += 1
-            self._log.error(events.WORKER_DIED, pid=child.pid, exit_code=code, restarts=restarts)
+            self._log.error(events.WORKER_DIED, pid=child.pid, exit_code=child.exitcode, restarts=restarts)
+            if loop.time() - started > STABLE_S:
+                pause = FIRST_PAUSE_S
             try:
                 await asyncio.wait_for(self._stopping.wait(), pause)
             except TimeoutError:
@@ -87,3 +110,15 @@ class _Supervisor:
         while self._parent in {None, os.getppid()}:  # noqa: ASYNC110 - no signal tells of a parent's death
             await asyncio.sleep(1)
         self._pass_on(signal.SIGTERM)
+
+
+async def _ended(child: BaseProcess) -> None:
+    """Return when `child` has exited, however it did."""
+    loop = asyncio.get_running_loop()
+    exited = asyncio.Event()
+    loop.add_reader(child.sentinel, exited.set)
+    try:
+        await exited.wait()
+    finally:
+        loop.remove_reader(child.sentinel)
+    child.join()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, IntEnum, StrEnum
 from typing import Any, Final
 
+import orjson
 from redis.asyncio import Redis
 
 from promptmill.errors import LeaseLost
@@ -142,31 +145,30 @@ class Queue:
         with redis_errors():
             return await self._scripts[name](args=args)
 
-    async def submit(self, submissions: Sequence[Submission]) -> list[Submitted]:
+    async def submit(self, submissions: Iterable[Submission]) -> list[Submitted]:
         """Queue jobs, each once by its id; for each, in order, what became of it.
 
-        One round trip for every SUBMIT_CHUNK jobs. After QueueUnavailable some chunks may be in: submitting all
-        again is safe.
+        One round trip for every SUBMIT_CHUNK jobs; `submissions` may be an iterator: the next chunk is made while Redis
+        takes in the last. After QueueUnavailable some chunks may be in: submitting all again is safe.
         """
         answers: list[Submitted] = []
-        for start in range(0, len(submissions), SUBMIT_CHUNK):
-            args: list[str | bytes | int] = [self._now()]
-            for submission in submissions[start : start + SUBMIT_CHUNK]:
-                job, cost = submission.job, submission.cost
-                args += (
-                    job.id,
-                    submission.payload,
-                    LANES.index(job.lane) + 1,
-                    submission.budget,
-                    cost.requests,
-                    cost.input,
-                    cost.output,
-                    _ms(job.not_before.timestamp()) if job.not_before else 0,
-                    _ms(job.deadline.timestamp()) if job.deadline else 0,
-                    job.run or "",
-                )
-            answers += map(Submitted, await self._run("submit", *args))
-        return answers
+        under_way: asyncio.Task[Any] | None = None
+        chunks = iter(submissions)
+        try:
+            while True:
+                args: list[str | bytes] = [self._now()]
+                for submission in itertools.islice(chunks, SUBMIT_CHUNK):
+                    args += (submission.job.id, submission.payload, _placing(submission))
+                if under_way is not None:
+                    answers += map(Submitted, await under_way)
+                    under_way = None
+                if len(args) == 1:
+                    return answers
+                under_way = asyncio.create_task(self._run("submit", *args))
+                await asyncio.sleep(0)  # let it be sent before the next chunk is made
+        finally:
+            if under_way is not None:
+                under_way.cancel()
 
     async def claim(self, *, worker: str, lease: timedelta, most: int, token_prefix: str) -> Claims:
         """Lease at most `most` jobs that may be sent now. `token_prefix` must never have been used before."""
@@ -292,6 +294,22 @@ def _claim(fields: list[Any]) -> Claim:
         budget=budget.decode(),
         reserved=Cost(requests=1, input=tokens_in, output=tokens_out),
         payload=payload,
+    )
+
+
+def _placing(submission: Submission) -> bytes:
+    job, cost = submission.job, submission.cost
+    return orjson.dumps(
+        (
+            LANES.index(job.lane) + 1,
+            submission.budget,
+            cost.requests,
+            cost.input,
+            cost.output,
+            _ms(job.not_before.timestamp()) if job.not_before else 0,
+            _ms(job.deadline.timestamp()) if job.deadline else 0,
+            job.run or "",
+        )
     )
 
 

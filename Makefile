@@ -1,0 +1,54 @@
+# Everything goes through .venv: a fresh machine needs Python 3.11+ and make, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+IN ?= prompts.jsonl
+OUT ?= answers.jsonl
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo run test check format types lint contracts fast bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## Make .venv with everything in it
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "promptmill needs Python 3.11 or later, this is " + sys.version.split()[0])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (once; takes a minute) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install ## Watch 200 real prompts drain at a paced rate, in under two minutes
+	@$(BIN)/promptmill demo
+
+run: install ## Answer IN=prompts.jsonl into OUT=answers.jsonl with the real API (needs ANTHROPIC_API_KEY)
+	@$(BIN)/promptmill run $(IN) --out $(OUT)
+
+test: install ## All tests
+	@$(BIN)/python -m pytest
+
+check: install format lint types contracts fast ## What CI runs first: format, lint, types, import contracts, fast tests
+
+format:
+	@$(BIN)/ruff format --check .
+
+lint:
+	@$(BIN)/ruff check .
+
+types:
+	@$(BIN)/mypy
+
+contracts:
+	@$(BIN)/lint-imports
+
+fast:
+	@$(BIN)/python -m pytest -q tests/unit tests/architecture
+
+bench: install ## Benchmarks: ratios measured side by side in one run
+	@$(BIN)/python -m tests.bench
+
+clean: ## Remove .venv and caches (never the data directory)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

@@ -1,0 +1,32 @@
+"""One line of the benchmark table, and what several benchmarks share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import quantiles
+
+from promptmill import Job
+
+
+@dataclass(frozen=True)
+class Row:
+    """Texts: a number without its unit says nothing."""
+
+    what: str
+    ours: str
+    baseline: str
+    ratio: str
+    aim: str
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that `share` of `values` do not exceed."""
+    return quantiles(values, n=1000, method="inclusive")[round(share * 1000) - 1]
+
+
+def small_job(number: int) -> Job:
+    """A prompt of the usual size: 400 characters."""
+    text = f"Prompt {number}. " + "Explain in one paragraph what a token bucket is and where it is used. " * 5
+    request = {"model": "claude-haiku-5-5", "max_tokens": 512, "messages": [{"role": "user", "content": text}]}
+    return Job(request=request)
