@@ -21,8 +21,8 @@ from promptmill.settings import Settings
 from worker import events
 
 FIRST_PAUSE_S: Final = 0.1
-LONGEST_PAUSE_S: Final = 30.0
-STABLE_S: Final = 10.0
+LONGEST_PAUSE_S: Final = 10.0
+STABLE_S: Final = 2.0
 """A worker that lived that long did not die of its start: the next pause is short again."""
 BAD_CONFIGURATION: Final = 2
 """Exit code of a worker whose settings cannot work: restarting it would not mend them."""
@@ -93,7 +93,8 @@ class _Supervisor:
             self._children.discard(child)
             if self._stopping.is_set() or (self._burst and child.exitcode == 0):
                 return
-            if child.exitcode == BAD_CONFIGURATION:
+            # One that replaces another may find Redis or the store away: that passes, and these settings did work.
+            if child.exitcode == BAD_CONFIGURATION and not restarts:
                 self._exit_code = BAD_CONFIGURATION
                 self._pass_on(signal.SIGTERM)
                 return

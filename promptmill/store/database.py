@@ -104,12 +104,12 @@ def failures_named(where: str) -> Iterator[None]:
     except sa.exc.TimeoutError as error:
         raise StoreUnavailable(f"the result store at {where} is busy: no connection came free") from error
     except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
+        reason = error.strerror or str(error) or "no answer in time"
         raise StoreUnavailable(f"the result store at {where} does not answer: {reason}") from error
 
 
 def _is_about_a_value(error: sa.exc.DBAPIError) -> bool:
-    # SQLSTATE classes: 22 data exception, 23 integrity constraint violation.
+    # SQLSTATE classes: 22 data exception (also where asyncpg refuses a value by itself), 23 integrity violation.
     state = getattr(error.orig, "sqlstate", None) or ""
     return isinstance(error, (sa.exc.DataError, sa.exc.IntegrityError)) or state[:2] in ("22", "23")
 

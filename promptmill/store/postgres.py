@@ -88,7 +88,7 @@ class PostgresDatabase:
                     timeout=_CONNECT_WAIT.total_seconds(),
                     command_timeout=None if command_timeout is None else command_timeout.total_seconds(),
                 )
-            except asyncpg.exceptions.ClientConfigurationError:
+            except ValueError:  # and what asyncpg makes of it; their messages quote the address
                 raise BadSettings(
                     "store_url: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, got an address that asyncpg "
                     "cannot read; write special characters of the password as %XX"

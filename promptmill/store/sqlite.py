@@ -1,7 +1,8 @@
 """SQLite: a file, written by any number of processes on one machine.
 
 Each piece of work runs as a whole in a thread, because a call that crosses threads costs more than the statement that
-it carries (measured: see the decision note on the store).
+it carries. Measured against aiosqlite, where each statement crosses several times: one result recorded in 0.6 ms
+instead of 2.0, one job looked up in 0.1 ms instead of 0.6.
 
 A commit is on disk when it returns (`synchronous=FULL`): like PostgreSQL, it survives a power cut, not only a killed
 process. The price is one flush a transaction, and a worker's transaction holds every result of its moment.

@@ -36,7 +36,7 @@ class _Fault(click.ParamType[FaultRule]):
         try:
             return self._parsed(text)
         except ValidationError as error:
-            self.fail(f"{text!r}: {error.errors()[0]['msg']}", param, ctx)
+            self.fail(_reason(error), param, ctx)
         except ValueError:
             self.fail(f"expected NAME, NAME=PROBABILITY, NAME@1,5,9 or NAME:AFTER:LASTING, got {text!r}", param, ctx)
 
@@ -116,7 +116,7 @@ def _list_faults(ctx: click.Context, _param: click.Parameter, value: bool) -> No
     help="Print the names of all faults and exit.",
 )
 def simulate(**options: Any) -> None:
-    r"""Simulate the Claude Messages API on this machine, for free.
+    """Simulate the Claude Messages API on this machine, for free.
 
     It keeps real rate limits, sends the real headers, streams, takes time and goes wrong on demand. Any non-empty
     API key is good. Prints one line that ends with its URL once it is ready; stops on Ctrl-C or SIGTERM.
@@ -127,11 +127,11 @@ def simulate(**options: Any) -> None:
                       {"limits": {"rpm": 60}, "faults": [{"fault": "overloaded_error", "lasting": 30}]}
 
     A prompt can ask for a fault itself: [[fault:overloaded_error]], or [[fault:hang*2]] for its first two arrivals.
-    """
+    """  # noqa: D301 - click wants the backspace itself
     try:
         config = _config(**options)
     except ValidationError as error:
-        raise click.UsageError(error.errors()[0]["msg"]) from None
+        raise click.UsageError(_reason(error)) from None
     try:
         asyncio.run(_serve(config))
     except OSError as error:
@@ -148,6 +148,10 @@ def main(argv: list[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     return 0
+
+
+def _reason(error: ValidationError) -> str:
+    return error.errors()[0]["msg"].removeprefix("Value error, ")
 
 
 def _config(**options: Any) -> SimulatorConfig:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from fractions import Fraction
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
 
@@ -126,6 +126,14 @@ class ForeignLoad(Settings):
         return ForeignDrain(Fraction(str(self.share)), period_ns, start_ns)
 
 
+_Merging = TypeVar("_Merging", Limits, Latency, Answers)
+
+
+def _merged(old: _Merging, new: _Merging) -> _Merging:
+    """Return `old` with the fields that were set in `new`."""
+    return type(old).model_validate({**dict(old), **{name: getattr(new, name) for name in new.model_fields_set}})
+
+
 class _Changeable(Settings):
     """What can be set at the start and changed while running."""
 
@@ -159,14 +167,18 @@ class SimulatorConfig(_Changeable):
     """Count requests by `x-promptmill-job` header and by content too; memory grows with every new key."""
 
     def changed_by(self, control: "Control") -> Self:
-        """Return these settings with those of `control`; `limits`, `latency` and `answers` merge field by field."""
+        """Return these settings with those of `control`; `limits`, `latency` and `answers` merge field by field.
+
+        New `limits` reach every model class, also one with limits of its own, unless `class_limits` come with them.
+        """
         changes: dict[str, Any] = {}
         for name in control.model_fields_set & _Changeable.model_fields.keys():
-            new, old = getattr(control, name), getattr(self, name)
-            if isinstance(new, Limits | Latency | Answers):
-                merged = {**dict(old), **{field: getattr(new, field) for field in new.model_fields_set}}
-                new = type(new).model_validate(merged)
-            changes[name] = new
+            new = getattr(control, name)
+            changes[name] = _merged(getattr(self, name), new) if isinstance(new, Limits | Latency | Answers) else new
+        if "limits" in changes and "class_limits" not in changes:
+            changes["class_limits"] = {
+                model_class: _merged(limits, control.limits) for model_class, limits in self.class_limits.items()
+            }
         return self.model_copy(update=changes)
 
 

@@ -15,7 +15,7 @@ from promptmill.testing.simulator.models import ModelClass
 from promptmill.testing.simulator.replies import invalid
 
 MARKER = b"[[fault:"
-_MARKER = re.compile(r"\[\[fault:([^\]\s*]+)(?:\*(\d+))?\]\]")
+_MARKER = re.compile(r"\[\[fault:([^\]\s*]+)(?:\*(\d{1,9}))?\]\]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ import re
 from dataclasses import dataclass
 
 _NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "ten": 10}
-_NUMBER = rf"(\d+|{'|'.join(_NUMBERS)})"
+_MOST = 2_000
+"""Of words, sentences or bullets: a prompt must not make the simulator write for minutes."""
+_NUMBER = rf"(\d{{1,9}}|{'|'.join(_NUMBERS)})"
 _AT_MOST = (
     r"(?:at most|no more than|not more than|fewer than|less than|under|below|within|up to|max(?:imum)?(?: of)?"
     r"|exactly|about|around|roughly|in|to)"
@@ -16,7 +18,7 @@ _AT_MOST = (
 _QUOTED = r'["“`]([^"”`\n]+)["”`]'
 
 _MAX_WORDS = re.compile(
-    rf"{_AT_MOST}\s+(\d+)\s+words|(\d+)\s+words\s+(?:or\s+(?:less|fewer)|at\s+most|max)", re.IGNORECASE
+    rf"{_AT_MOST}\s+(\d{{1,9}})\s+words|(\d{{1,9}})\s+words\s+(?:or\s+(?:less|fewer)|at\s+most|max)", re.IGNORECASE
 )
 _SENTENCES = re.compile(rf"{_AT_MOST}\s+{_NUMBER}\s+(?:short\s+)?sentences?", re.IGNORECASE)
 _BULLETS = re.compile(rf"{_NUMBER}\s+(?:short\s+)?bullet", re.IGNORECASE)
@@ -81,7 +83,7 @@ def _number(match: re.Match[str] | None) -> int | None:
     if match is None:
         return None
     word = next(group for group in match.groups() if group is not None).lower()
-    return max(int(_NUMBERS.get(word) or word), 1)
+    return min(max(int(_NUMBERS.get(word) or word), 1), _MOST)
 
 
 def _exact(text: str, present: str) -> str | None:

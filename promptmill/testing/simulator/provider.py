@@ -59,7 +59,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Arrival:
-    """One request to `POST /v1/messages`, as far as its way was decided."""
+    """One request to `POST /v1/messages`, as it came in."""
 
     number: int
     now_ns: int

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from promptmill.testing.simulator.prose import sentence
+from promptmill.testing.simulator.replies import invalid
 
 _FORMATS = {
     "date": "2026-03-14",
@@ -24,6 +25,8 @@ _FORMATS = {
 _DEEPEST = 8
 """From here on only required properties are generated, so that a recursive schema comes to an end."""
 _TOO_DEEP = 40
+_MOST_ITEMS = 1_000
+_MOST_CHARS = 100_000
 
 
 class SchemaWriter:
@@ -35,8 +38,11 @@ class SchemaWriter:
         self._topics = topics
 
     def value(self) -> Any:
-        """Return a value of the whole schema."""
-        return self._value(self._root, "", 0)
+        """Return a value of the whole schema. Raises `RejectedError` for a schema that is none."""
+        try:
+            return self._value(self._root, "", 0)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise invalid(f"schema: expected a JSON schema, and cannot make sense of this one: {error}") from error
 
     def _value(self, schema: Any, name: str, depth: int) -> Any:
         if not isinstance(schema, dict) or depth > _TOO_DEEP:  # true, false, or without an end
@@ -93,7 +99,7 @@ class SchemaWriter:
         return {name: self._value(properties.get(name, {}), name, depth + 1) for name in names}
 
     def _array(self, schema: dict[str, Any], name: str, depth: int) -> list[Any]:
-        fewest = schema.get("minItems", 0)
+        fewest = min(schema.get("minItems", 0), _MOST_ITEMS)
         most = schema.get("maxItems", max(fewest, 3))
         length = fewest if depth > _DEEPEST else min(max(fewest, self._rng.randint(1, 3)), most)
         return [self._value(schema.get("items", {}), name, depth + 1) for _ in range(length)]
@@ -117,7 +123,7 @@ class SchemaWriter:
             return known
         longest = schema.get("maxLength", 400)
         text = sentence(self._rng, self._topics) if name else self._rng.choice(self._topics)
-        while len(text) < schema.get("minLength", 0):
+        while len(text) < min(schema.get("minLength", 0), _MOST_CHARS):
             text += " " + sentence(self._rng, self._topics)
         return text[:longest]
 

@@ -1,0 +1,110 @@
+"""The schema: made by migrations, the same as the tables in code, and never touched by code that is too old for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from promptmill.errors import StoreTooNew, StoreUnavailable
+from promptmill.store import ResultStore
+from promptmill.store.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
+from tests.conformance.store.samples import answer
+
+
+def differences(connection: sa.Connection) -> list[Any]:
+    context = MigrationContext.configure(
+        connection,
+        opts={"version_table": VERSION_TABLE, "compare_type": True},
+    )
+    return list(compare_metadata(context, metadata))
+
+
+async def test_the_migrations_make_the_tables_that_the_code_expects(store_url: str) -> None:
+    async with await ResultStore.open(store_url) as store:
+        assert await store._database.read(differences) == []
+
+
+async def test_a_table_that_differs_would_be_noticed(store_url: str) -> None:
+    async with await ResultStore.open(store_url) as store:
+        await store._database.write(
+            lambda connection: connection.exec_driver_sql("ALTER TABLE promptmill_runs ADD COLUMN mood TEXT")
+        )
+
+        assert len(await store._database.read(differences)) == 1
+
+
+def test_versions_are_numbered_one_after_the_other_and_the_code_knows_the_last() -> None:
+    config = Config()
+    config.set_main_option("script_location", "promptmill.store:migrations")
+    script = ScriptDirectory.from_config(config)
+
+    revisions = [revision.revision for revision in script.walk_revisions()]
+
+    assert revisions[::-1] == [f"{number:04}" for number in range(1, len(revisions) + 1)]
+    assert script.get_heads() == [SCHEMA_VERSION]
+
+
+async def test_opening_brings_a_new_store_to_the_newest_version(store_url: str) -> None:
+    async with await ResultStore.open(store_url) as store:
+        assert await store.schema_version() == SCHEMA_VERSION
+
+
+async def test_opening_again_changes_nothing(store_url: str) -> None:
+    async with await ResultStore.open(store_url) as store:
+        await store.record([answer()])
+
+    async with await ResultStore.open(store_url) as store:
+        await store.upgrade()
+        assert await store.result("job-1") == answer()
+
+
+async def test_the_schema_can_be_left_alone_until_it_is_upgraded_on_purpose(store_url: str) -> None:
+    async with await ResultStore.open(store_url, migrate=False) as store:
+        assert await store.schema_version() is None
+        with pytest.raises(StoreUnavailable, match="promptmill_attempts"):
+            await store.record([answer()])
+
+        await store.upgrade()
+        await store.record([answer()])
+
+        assert await store.schema_version() == SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("migrate", [True, False])
+async def test_a_store_that_a_later_promptmill_wrote_is_refused(store_url: str, migrate: bool) -> None:  # noqa: FBT001
+    async with await ResultStore.open(store_url) as store:
+        await store._database.write(
+            lambda connection: connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '0999'")
+        )
+
+    with pytest.raises(StoreTooNew, match=rf"schema 0999.* up to {SCHEMA_VERSION}: upgrade promptmill"):
+        await ResultStore.open(store_url, migrate=migrate)
+
+
+async def test_a_migration_that_breaks_off_leaves_nothing_behind(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(*_: object) -> None:
+        raise RuntimeError("power cut")
+
+    from alembic import op
+
+    with monkeypatch.context() as patch:
+        real = op.create_table
+        patch.setattr(
+            op,
+            "create_table",
+            lambda name, *rest, **more: break_off() if name == "promptmill_runs" else real(name, *rest, **more),
+        )
+        with pytest.raises(RuntimeError, match="power cut"):
+            await ResultStore.open(store_url)
+
+    async with await ResultStore.open(store_url) as store:
+        await store.record([answer()])
+        assert await store._database.read(differences) == []
