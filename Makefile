@@ -7,7 +7,7 @@ IN ?= prompts.jsonl
 OUT ?= answers.jsonl
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test check format types lint contracts fast bench clean
+.PHONY: help install demo run test check format types lint contracts fast bench docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ fast:
 
 bench: install ## Benchmarks: ratios measured side by side in one run
 	@$(BIN)/python -m tests.bench
+
+docs: install ## Write the generated pages of docs/
+	@$(BIN)/python docs/generate.py
 
 clean: ## Remove .venv and caches (never the data directory)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

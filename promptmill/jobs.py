@@ -24,7 +24,7 @@ MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 """The Messages API's own limit: a larger body is answered with 413."""
 
 _ID_ALPHABET: Final = "0123456789abcdefghijkmnpqrstuvwxyz"
-_BAD_ID: Final = re.compile(r"[\x00-\x20\x7f]")
+_BAD_ID: Final = re.compile("[\x00-\x20\x7f\ud800-\udfff]")
 
 
 class Lane(StrEnum):
@@ -100,9 +100,9 @@ class Job(BaseModel):
     position: int | None = Field(default=None, ge=1)
     max_attempts: int | None = Field(default=None, ge=1, le=100)
     """Overrides the worker's setting; waiting (I3) is not counted."""
-    keep_result: timedelta | None = None
+    keep_result: timedelta | None = Field(default=None, ge=timedelta(0))
     """How long Redis keeps the result for whoever waits; None: the worker's setting; zero: not at all."""
-    version: int = WIRE_VERSION
+    version: int = Field(default=WIRE_VERSION, ge=1, le=WIRE_VERSION)
 
     @property
     def model(self) -> str:
@@ -124,10 +124,10 @@ class Job(BaseModel):
     def _usable_in_keys(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        size = len(value.encode("utf-8", "surrogatepass"))
-        if not 0 < size <= MAX_ID_BYTES or _BAD_ID.search(value):
+        if not 0 < len(value.encode("utf-8", "surrogatepass")) <= MAX_ID_BYTES or _BAD_ID.search(value):
             raise ValueError(
-                f"expected 1 to {MAX_ID_BYTES} bytes without white space or control characters, got {value[:80]!r}"
+                f"expected 1 to {MAX_ID_BYTES} bytes of UTF-8 without white space or control characters, "
+                f"got {_shown(value)}"
             )
         return value
 
@@ -136,17 +136,20 @@ class Job(BaseModel):
     def _in_utc(cls, value: datetime | None) -> datetime | None:
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        try:
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError(f"expected a time between the years 1 and 9999 in UTC, got {value}") from None
 
     @field_validator("request")
     @classmethod
     def _is_a_messages_body(cls, request: dict[str, Any]) -> dict[str, Any]:
         model = request.get("model")
         if not isinstance(model, str) or not model:
-            raise ValueError(f"expected request.model to name a model, got {model!r}")
+            raise ValueError(f"expected request.model to name a model, got {_shown(model)}")
         max_tokens = request.get("max_tokens")
         if not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or max_tokens < 1:
-            raise ValueError(f"expected request.max_tokens to be a whole number above 0, got {max_tokens!r}")
+            raise ValueError(f"expected request.max_tokens to be a whole number above 0, got {_shown(max_tokens)}")
         messages = request.get("messages")
         if not isinstance(messages, list) or not messages:
             raise ValueError("expected request.messages to be a list with at least one message")
@@ -179,6 +182,15 @@ def explain(error: ValidationError) -> str:
     parts = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         where = ".".join(str(step) for step in problem["loc"])
-        reason = problem["msg"].removeprefix("Value error, ")
+        unknown = problem["type"] == "extra_forbidden"
+        reason = "unknown field" if unknown else problem["msg"].removeprefix("Value error, ")
         parts.append(f"{where}: {reason}" if where else reason)
     return "; ".join(parts)
+
+
+def _shown(value: Any) -> str:
+    """Return `value` fit for a message: short, and of a structure its kind alone, since it may hold a prompt."""
+    if value is None or isinstance(value, bool | int | float | str):
+        text = repr(value[:80] if isinstance(value, str) else value)
+        return text if len(text) <= 80 else f"{text[:80]}..."
+    return type(value).__name__

@@ -27,7 +27,7 @@ def job_from_line(line: Mapping[str, Any], *, model: str, max_tokens: int, **fix
     for name in line:
         if name not in _KNOWN:
             near = difflib.get_close_matches(str(name), _KNOWN, n=1)
-            raise BadJob(f"{name}: unknown field" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise BadJob(f"{str(name)[:80]}: unknown field" + (f"; did you mean {near[0]!r}?" if near else ""))
     bodies = [name for name in ("prompt", "params", "request") if line.get(name) is not None]
     if len(bodies) != 1:
         got = " and ".join(bodies) or "neither"
@@ -36,7 +36,7 @@ def job_from_line(line: Mapping[str, Any], *, model: str, max_tokens: int, **fix
     request.setdefault("model", model)
     request.setdefault("max_tokens", max_tokens)
     fields = {name: line[name] for name in _JOB_FIELDS & line.keys() if line[name] is not None}
-    if "custom_id" in line:
+    if line.get("custom_id") is not None:
         fields.setdefault("id", line["custom_id"])
     return make_job({**fields, **fixed, "request": request})
 

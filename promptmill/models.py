@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
 from promptmill.errors import BadInput
 
 
@@ -47,6 +45,8 @@ _CLASS_OF_NAME: Final = (
     (re.compile(r"claude-fable-5(-\d)?\b"), "fable-5"),
 )
 
+_DATE: Final = re.compile(r"-(\d{8}|latest)$")
+
 KNOWN_MODELS: Final = (
     "claude-haiku-5-5",
     "claude-haiku-4-5",
@@ -61,9 +61,9 @@ class UnknownModel(BadInput):
 
     def __init__(self, model: str, known: tuple[str, ...]) -> None:
         near = difflib.get_close_matches(model, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         super().__init__(
-            f"no rate limits are known for model {model!r}{hint} Expected one of {', '.join(known)}, "
+            f"no rate limits are known for model {model[:80]!r}{hint} Expected one of {', '.join(known)}, "
             f'or its limits in promptmill.toml: [budgets."{model}"] with rpm, itpm and otpm'
         )
 
@@ -74,7 +74,7 @@ def class_of(model: str, declared: Mapping[str, str] | None = None) -> str:
     `declared` maps a model's name to its class and wins; names with a date or `-latest` share the class of
     the bare name. Raises UnknownModel.
     """
-    if declared and (own := declared.get(model)):
+    if declared and (own := declared.get(model) or declared.get(_DATE.sub("", model))):
         return own
     for pattern, name in _CLASS_OF_NAME:
         if pattern.match(model):
@@ -100,16 +100,24 @@ def estimate_input_tokens(request: Mapping[str, Any]) -> int:
 _BINARY_CHARS: Final = 5_000
 """An image or page costs about 1,600 tokens however many bytes it has: as many characters as that is text."""
 
+_NUMBER_CHARS: Final = 5
+
 
 def _characters(value: Any) -> int:
-    if value is None:
-        return 0
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, Mapping):
-        if value.get("type") == "base64":
-            return _BINARY_CHARS
-        return sum(_characters(inner) for inner in value.values())
-    if isinstance(value, list):
-        return sum(_characters(inner) for inner in value)
-    return len(orjson.dumps(value))
+    """Count without recursion: a request may be nested as deep as its sender likes."""
+    size = 0
+    inside = [value]
+    while inside:
+        part = inside.pop()
+        if isinstance(part, str):
+            size += len(part)
+        elif isinstance(part, Mapping):
+            if part.get("type") == "base64":
+                size += _BINARY_CHARS
+            else:
+                inside += part.values()
+        elif isinstance(part, list | tuple):
+            inside += part
+        elif part is not None:
+            size += _NUMBER_CHARS
+    return size

@@ -4,24 +4,54 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from promptmill.errors import BadSettings
 from promptmill.jobs import explain
-from promptmill.models import CLASS_LIMITS, START_TIER, Limits, class_of
+from promptmill.models import CLASS_LIMITS, START_TIER, Limits, UnknownModel, class_of
 
 PREFIX: Final = "PROMPTMILL_"
 CONFIG_FILE: Final = "promptmill.toml"
 CONFIG_VARIABLE: Final = "PROMPTMILL_CONFIG"
 
-Positive = Annotated[int, Field(ge=1)]
+_DURATION: Final = TypeAdapter(timedelta)
+_SERVICE_LINK: Final = re.compile(
+    r"PROMPTMILL_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""What Kubernetes puts into every container for a Service called promptmill or promptmill-something."""
+
+
+def _refuse_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"expected a number, got {str(value).lower()}")  # noqa: TRY004 - what pydantic reports
+    return value
+
+
+Positive = Annotated[int, Field(ge=1), BeforeValidator(_refuse_truth)]
 Seconds = Annotated[timedelta, Field(gt=timedelta(0))]
 
 
@@ -121,12 +151,27 @@ class Settings(BaseSettings):
     )
     @classmethod
     def _plain_numbers_are_seconds(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            try:
-                return timedelta(seconds=float(value))
-            except ValueError:
-                return value
-        return value
+        if not isinstance(_refuse_truth(value), str | float):
+            return value
+        with suppress(ValueError, OverflowError):
+            return timedelta(seconds=float(value))
+        with suppress(ValidationError):
+            return _DURATION.validate_python(value)
+        raise ValueError(f"expected seconds (12) or a duration (PT12S, 00:00:12), got {value!r}")
+
+    @field_validator("budgets")
+    @classmethod
+    def _each_model_has_one_budget(cls, budgets: dict[str, BudgetSettings]) -> dict[str, BudgetSettings]:
+        declared: dict[str, str] = {}
+        for name, budget in budgets.items():
+            if not name.strip():
+                raise ValueError("expected the name of a model class, got a blank one")
+            if name not in CLASS_LIMITS:
+                _refuse_second_budget(name, budget)
+            for model in budget.models:
+                if declared.setdefault(model, name) != name:
+                    raise ValueError(f"expected model {model!r} in one class, got it in {declared[model]} and {name}")
+        return budgets
 
     @classmethod
     def settings_customise_sources(
@@ -137,9 +182,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take explicit values, then the environment; `load` adds what the file says beneath both."""
-        del settings_cls, dotenv_settings, file_secret_settings
-        return init_settings, env_settings
+        """Take explicit values alone: `load` collects those of the environment and of the file."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
 
     @classmethod
     def load(cls, *, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
@@ -149,13 +194,10 @@ class Settings(BaseSettings):
         named by PROMPTMILL_CONFIG or ./promptmill.toml. Raises BadSettings, naming the setting and what was expected.
         """
         environ = os.environ if environ is None else environ
-        given = {name: value for name, value in overrides.items() if value is not None}
         _refuse_unknown(environ, cls)
-        from_file = _read_file(environ, cls)
-        in_environment = {name for name in cls.model_fields if environ.get(PREFIX + name.upper())}
-        beneath = {name: value for name, value in from_file.items() if name not in in_environment | given.keys()}
+        given = {name: value for name, value in overrides.items() if value is not None}
         try:
-            return cls(**{**beneath, **given})
+            return cls(**{**_read_file(environ, cls), **_read_environment(environ, cls), **given})
         except ValidationError as error:
             raise BadSettings(f"settings: {explain(error)}") from None
 
@@ -185,11 +227,38 @@ class Settings(BaseSettings):
         )
 
 
+def _refuse_second_budget(name: str, budget: BudgetSettings) -> None:
+    """Raise ValueError where a class was meant that is known by another name: its limits would bind nobody."""
+    try:
+        known = class_of(name)
+    except UnknownModel:
+        known = None
+        if not budget.models and (near := difflib.get_close_matches(name, CLASS_LIMITS, n=1, cutoff=0.8)):
+            known = near[0]
+    if known:
+        raise ValueError(f"expected the name of a model class, got {name!r}; did you mean [budgets.{known}]?")
+
+
 def _refuse_unknown(environ: Mapping[str, str], cls: type[Settings]) -> None:
-    known = {PREFIX + name.upper() for name in cls.model_fields} | {CONFIG_VARIABLE}
+    known = {CONFIG_VARIABLE, *_variables(cls)}
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known:
+        if name.upper().startswith(PREFIX) and name not in known and not _SERVICE_LINK.fullmatch(name):
             raise BadSettings(f"unknown setting {name} in the environment{_suggest(name, known)}")
+
+
+def _variables(cls: type[Settings]) -> dict[str, str]:
+    """Return the environment's name of each setting."""
+    return {str(field.validation_alias or PREFIX + name.upper()): name for name, field in cls.model_fields.items()}
+
+
+def _read_environment(environ: Mapping[str, str], cls: type[Settings]) -> dict[str, Any]:
+    names = _variables(cls)
+    source = EnvSettingsSource(cls)
+    source.env_vars = {name.lower(): environ[name] for name in names if environ.get(name)}
+    try:
+        return {names.get(name, name): value for name, value in source().items()}
+    except SettingsError as error:
+        raise BadSettings(f"settings: {error.__cause__ or error}") from None
 
 
 def _read_file(environ: Mapping[str, str], cls: type[Settings]) -> dict[str, Any]:
@@ -201,13 +270,20 @@ def _read_file(environ: Mapping[str, str], cls: type[Settings]) -> dict[str, Any
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadSettings(f"cannot read settings file {path}: {error}") from None
-    known = {name for name in cls.model_fields if not name.startswith("anthropic_")}
-    for name in content:
-        if name not in known:
-            raise BadSettings(f"unknown setting {name!r} in {path}{_suggest(name, known)}")
+    _refuse_unknown_in(content, {name for name in cls.model_fields if not name.startswith("anthropic_")}, str(path))
+    budgets = content.get("budgets")
+    for model_class, budget in budgets.items() if isinstance(budgets, dict) else ():
+        if isinstance(budget, dict):
+            _refuse_unknown_in(budget, set(BudgetSettings.model_fields), f"[budgets.{model_class}] of {path}")
     return content
 
 
+def _refuse_unknown_in(content: Mapping[str, Any], known: set[str], where: str) -> None:
+    for name in content:
+        if name not in known:
+            raise BadSettings(f"unknown setting {name!r} in {where}{_suggest(name, known)}")
+
+
 def _suggest(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(name.upper(), known, n=1)
     return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"

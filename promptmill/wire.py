@@ -6,10 +6,11 @@ is not JSON is unreadable, and an unreadable payload becomes a dead letter.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 from pydantic import ValidationError
@@ -20,6 +21,8 @@ from promptmill.results import Result
 
 _DEFAULTS: Final = {name: field.get_default(call_default_factory=True) for name, field in Job.model_fields.items()}
 _JOB_FIELDS: Final = tuple(_DEFAULTS.keys() - {"id", "version", "request", "expect"})
+
+Kind = TypeVar("Kind")
 
 FUNCTION: Final = "run_prompt"
 """The arq function that runs a job. `arq_redis.enqueue_job("run_prompt", {...job fields...})` queues one."""
@@ -49,7 +52,7 @@ def serialize(data: dict[str, Any]) -> bytes:
 
 
 def deserialize(data: bytes) -> dict[str, Any]:
-    """Return the envelope in `data`; arq's `job_deserializer`. Raises ValueError where it is not a JSON object."""
+    """Return the envelope in `data`; arq's `job_deserializer`. Raises ValueError or TypeError if that is no object."""
     loaded = orjson.loads(data)
     if not isinstance(loaded, dict):
         raise TypeError(f"expected a JSON object, got {type(loaded).__name__}")
@@ -59,13 +62,15 @@ def deserialize(data: bytes) -> dict[str, Any]:
 def pack_job(job: Job, enqueued_at: datetime) -> bytes:
     """Return the envelope of `job`.
 
-    Raises BadJob where the request cannot be sent as UTF-8 JSON (lone surrogates, NaN, objects) or is larger than
-    the API takes.
+    Raises BadJob where the job cannot be written as UTF-8 JSON as it is (lone surrogates, NaN, objects, nesting without
+    end) or is larger than the API takes.
     """
     fields = {name: value for name in _JOB_FIELDS if (value := getattr(job, name)) != _DEFAULTS[name]}
     fields |= {"id": job.id, "version": job.version, "request": job.request}
     if job.expect is not None:
         fields["expect"] = job.expect.model_dump(exclude_defaults=True)
+    if job.keep_result is not None:
+        fields["keep_result"] = job.keep_result.total_seconds()
     envelope: dict[str, Any] = {
         "t": None,
         "f": FUNCTION,
@@ -74,11 +79,10 @@ def pack_job(job: Job, enqueued_at: datetime) -> bytes:
         "et": int(enqueued_at.timestamp() * 1000),
     }
     try:
-        payload = orjson.dumps(envelope, default=_plain)
-    except (TypeError, orjson.JSONEncodeError) as error:
-        raise BadJob(
-            f"job {job.id}: expected a request that can be written as UTF-8 JSON, got one that cannot: {error}"
-        ) from None
+        payload = orjson.dumps(envelope)
+        _refuse_what_json_changes([job.request, fields.get("expect")])
+    except TypeError as error:
+        raise BadJob(f"job {job.id}: expected what can be written as UTF-8 JSON, got what cannot: {error}") from None
     if len(payload) > MAX_REQUEST_BYTES:
         raise BadJob(
             f"job {job.id}: expected at most {MAX_REQUEST_BYTES:,} bytes, got {len(payload):,}; "
@@ -92,12 +96,12 @@ def unpack_envelope(payload: bytes) -> Envelope:
     try:
         data = deserialize(payload)
         return Envelope(
-            function=str(data["f"]),
-            args=tuple(data.get("a") or ()),
-            kwargs=dict(data.get("k") or {}),
-            enqueued_at=datetime.fromtimestamp(int(data["et"]) / 1000, UTC),
+            function=_known(str, data["f"]),
+            args=tuple(_known(list, data.get("a") or [])),
+            kwargs=_known(dict, data.get("k") or {}),
+            enqueued_at=datetime.fromtimestamp(_known(int, data["et"]) / 1000, UTC),
         )
-    except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, OSError):
         raise Unreadable(
             "unreadable_payload",
             "expected a JSON envelope as arq writes it with promptmill.wire.serialize; "
@@ -108,15 +112,20 @@ def unpack_envelope(payload: bytes) -> Envelope:
 def job_fields(envelope: Envelope) -> Mapping[str, Any]:
     """Return the fields of the job in `envelope`, unchecked but for the version.
 
-    Raises Unreadable where the function is not ours, or the job is of a later version.
+    The job is the one argument, a text or an object, or the keyword argument `job`; other keyword arguments are more
+    fields of it. Raises Unreadable where the function is not ours, or the job is of a later version.
     """
     if envelope.function != FUNCTION:
         raise Unreadable("unknown_function", f"expected function {FUNCTION!r}, got {envelope.function[:80]!r}")
-    fields = envelope.args[0] if envelope.args else envelope.kwargs.get("job", envelope.kwargs)
-    if isinstance(fields, str):
-        return {"prompt": fields}
-    if not isinstance(fields, Mapping):
-        raise Unreadable("bad_job", f"expected the job's fields as an object, got {type(fields).__name__}")
+    if len(envelope.args) > 1:
+        raise Unreadable("bad_job", f"expected the job as the one argument, got {len(envelope.args)} arguments")
+    beside = dict(envelope.kwargs)
+    job = envelope.args[0] if envelope.args else beside.pop("job", {})
+    if isinstance(job, str):
+        job = {"prompt": job}
+    if not isinstance(job, Mapping):
+        raise Unreadable("bad_job", f"expected the job's fields as an object, got {type(job).__name__}")
+    fields = {**job, **beside}
     version = fields.get("version", WIRE_VERSION)
     if not isinstance(version, int) or version > WIRE_VERSION:
         raise Unreadable(
@@ -159,8 +168,35 @@ def unpack_result(data: bytes) -> Result:
     """Return the result that `pack_result` wrote. Raises Unreadable."""
     try:
         return Result.from_line(deserialize(data)["r"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise Unreadable("unreadable_result", f"expected a result as promptmill writes it: {error!r}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
+        raise Unreadable(
+            "unreadable_result", f"expected a result as promptmill writes it: {type(error).__name__}"
+        ) from None
+
+
+def _known(kind: type[Kind], value: Any) -> Kind:
+    """Return `value` if it is of that kind. Raises TypeError."""
+    if not isinstance(value, kind):
+        raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
+def _refuse_what_json_changes(inside: list[Any]) -> None:
+    """Raise TypeError for what orjson writes as something else: NaN as null, a datetime or a dataclass as its parts.
+
+    What is `inside` is known to be finite: orjson has been through it.
+    """
+    while inside:
+        value = inside.pop()
+        if isinstance(value, dict):
+            inside += value.values()
+        elif isinstance(value, list | tuple):
+            inside += value
+        elif isinstance(value, float):
+            if not math.isfinite(value):
+                raise TypeError(f"{value} is no JSON number")
+        elif value is not None and not isinstance(value, str | int):
+            raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _plain(value: Any) -> Any:

@@ -36,18 +36,25 @@ class Batcher(Generic[Item, Answer]):
                 batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 try:
                     answers = await self._call([item for item, _ in batch])
+                    for (_, future), answer in zip(batch, answers, strict=True):
+                        if not future.done():
+                            future.set_result(answer)
+                except asyncio.CancelledError:
+                    for _, future in batch:
+                        future.cancel()
+                    raise
                 except Exception as error:  # noqa: BLE001 - it is handed to everyone who waits
                     for _, future in batch:
                         if not future.done():
                             future.set_exception(error)
-                else:
-                    for (_, future), answer in zip(batch, answers, strict=True):
-                        if not future.done():
-                            future.set_result(answer)
         finally:
             self._running = None
 
-    async def drained(self) -> None:
-        """Return when nothing is waiting or under way."""
-        while self._running is not None:
+    async def close(self) -> None:
+        """Give up what is waiting or under way; whoever waits for it is cancelled."""
+        for _, future in self._waiting:
+            future.cancel()
+        self._waiting = []
+        if self._running is not None:
+            self._running.cancel()
             await asyncio.wait([self._running])

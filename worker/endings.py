@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -27,6 +27,10 @@ NANO: Final = 1_000_000_000
 
 NOTHING_SENT: Final = Cost(requests=0, input=0, output=0)
 """What a claim used up under which no request was sent: its reservation goes back whole."""
+
+
+FOUND: Final = "found_in_store"
+"""Stands in the log where an outcome would: no request was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +124,7 @@ class Endings:
             usage=attempt.usage,
             error=failure,
         )
-        letter = DeadLetter(
-            work.job.id,
-            reason=failure.name,
-            message=failure.message,
-            payload=work.claim.payload or b"",
-            died_at=result.finished_at,
-            attempts=work.claim.attempts + 1,
-            redrivable=True,
-        )
+        letter = self._letter(work.claim, result, failure, attempts=work.claim.attempts + 1, redrivable=True)
         return self._ending(work, result, attempt.outcome, (result, letter), used=used_by(work.claim, attempt))
 
     def without_answer(self, work: Work, status: Status, attempts: tuple[Attempt, ...], *, used: Cost | None) -> Ending:
@@ -136,25 +132,27 @@ class Endings:
         result = self._result(work, status, attempts)
         return self._ending(work, result, status.value, (result,), used=used)
 
-    def found(self, work: Work, result: Result) -> Ending:
-        """Return the end of a job whose answer was in the store already (I6)."""
-        return self._ending(work, result, "found_in_store", (), used=NOTHING_SENT)
+    def found(self, of: Work | Ending, result: Result) -> Ending:
+        """Return the end of a job whose answer was in the store already (I6), even if it could not be run any more."""
+        if isinstance(of, Ending):
+            return replace(of, result=result, outcome=FOUND, entries=())
+        return self._ending(of, result, FOUND, (), used=NOTHING_SENT)
+
+    def given_up(self, work: Work, attempts: tuple[Attempt, ...]) -> Ending:
+        """Return the end of a job that may be what kills the workers."""
+        failure = failure_of(POLICIES["lost_too_often"], f"{work.claim.lost} of them")
+        result = self._result(work, Status.FAILED, attempts, error=failure)
+        letter = self._letter(work.claim, result, failure, attempts=work.claim.attempts, redrivable=True)
+        return self._ending(work, result, failure.name, (result, letter), used=NOTHING_SENT)
 
     def buried(self, claim: Claim, name: str, message: str) -> Ending:
-        """Return the end of a job that cannot be run at all."""
+        """Return the end of a job that cannot be read."""
         job_id = claim.key.decode("utf-8", "backslashreplace")
         failure = failure_of(POLICIES[name], message)
         now = self._now()
-        result = Result(job_id, Status.FAILED, error=failure, lane=claim.lane, finished_at=now, worker=self._worker)
-        letter = DeadLetter(
-            job_id,
-            reason=name,
-            message=failure.message,
-            payload=claim.payload or b"",
-            died_at=now,
-            attempts=claim.attempts,
-            redrivable=name in {"lost_too_often", "payload_too_new"},
-        )
+        lane = claim.lane.value
+        result = Result(job_id, Status.FAILED, error=failure, lane=lane, finished_at=now, worker=self._worker)
+        letter = self._letter(claim, result, failure, attempts=claim.attempts, redrivable=name == "payload_too_new")
         return Ending(claim, result, name, (result, letter), self._settings.keep_result, now, NOTHING_SENT)
 
     def _result(self, work: Work, status: Status, attempts: tuple[Attempt, ...], **more: Any) -> Result:
@@ -174,6 +172,17 @@ class Endings:
             queue_time=max(timedelta(0), attempts[0].started_at - work.due_at) if attempts else None,
             worker=self._worker,
             **more,
+        )
+
+    def _letter(self, claim: Claim, result: Result, failure: Failure, *, attempts: int, redrivable: bool) -> DeadLetter:
+        return DeadLetter(
+            result.job_id,
+            reason=failure.name,
+            message=failure.message,
+            payload=claim.payload or b"",
+            died_at=result.finished_at,
+            attempts=attempts,
+            redrivable=redrivable,
         )
 
     def _ending(
@@ -216,10 +225,11 @@ def attempt_of(claim: Claim, exchange: Exchange, policy: Policy) -> Attempt:
     )
 
 
-def interrupted_attempt(work: Work, now: datetime) -> Attempt:
+def interrupted_attempt(work: Work, started_at: datetime, ended_at: datetime) -> Attempt:
     """Return the record of a request whose answer was not awaited."""
     policy = POLICIES["interrupted"]
-    return Attempt(work.claim.number, work.request["model"], now, now, policy.name, failure=failure_of(policy, ""))
+    model = work.request["model"]
+    return Attempt(work.claim.number, model, started_at, ended_at, policy.name, failure=failure_of(policy, ""))
 
 
 def failure_of(policy: Policy, said: str) -> Failure:

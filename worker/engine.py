@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import orjson
 import structlog
-from arq.connections import ArqRedis
+from arq.connections import ArqRedis, RedisSettings
 from arq.constants import abort_jobs_ss, keep_cronjob_progress
 from arq.cron import CronJob
 from arq.jobs import serialize_result
@@ -35,8 +35,9 @@ from promptmill.results import Status
 from promptmill.settings import Settings
 from promptmill.wire import FUNCTION, Unreadable, deserialize, serialize, unpack_envelope
 from worker import events
-from worker.calls import StopReason
+from worker.calls import Stopped, StopReason
 from worker.leases import Lease, LeaseKeeper
+from worker.logs import where
 
 BEAT: Final = timedelta(seconds=0.5)
 """How often cron jobs and arq's abort requests are looked at; arq's own poll interval."""
@@ -110,16 +111,38 @@ class PacedWorker(Worker):
             self.ctx["redis"] = self.pool
             self.ctx["run_job"] = await self._open_resources(self, stack)
             listening = asyncio.Event()
-            for helper in (self._listen(listening), self.leases.keep(), self._beat(), self._tell_presence()):
-                stack.push_async_callback(_cancelled, asyncio.create_task(helper))
+            for helper in (lambda: self._listen(listening), self.leases.keep, self._beat, self._tell_presence):
+                stack.push_async_callback(_cancelled, asyncio.create_task(self._kept_up(helper)))
             await listening.wait()
-            self._log.info(events.WORKER_STARTED, worker=self.name, concurrency=self.max_jobs)
+            self._log.info(
+                events.WORKER_STARTED,
+                worker=self.name,
+                concurrency=self.max_jobs,
+                model_classes=sorted(self._configured),
+            )
             try:
                 await self._claim_until_stopped()
+            except asyncio.CancelledError:
+                self._abandoning = True
+                raise
+            finally:  # whatever ended it: calls under way have been paid for
+                await self._leave()
                 await self._finish_running()
-            finally:
-                with contextlib.suppress(QueueUnavailable):
-                    await self._queue.leave(self.name)
+                await self._leave()
+
+    async def _kept_up(self, helper: Callable[[], Awaitable[None]]) -> None:
+        """Run what must not end before the worker does; a fault in it, or a stranger's key, ends it for a moment."""
+        while True:
+            try:
+                await helper()
+            except Exception as error:  # noqa: BLE001 - said, and begun again
+                self._log.error(events.HELPER_CRASHED, error=type(error).__name__, where=where(error))
+            await asyncio.sleep(AWAY_RETRY.total_seconds())
+
+    async def _leave(self) -> None:
+        """Be woken no longer: a wake-up for which nobody claims is lost to the workers that would."""
+        with contextlib.suppress(QueueUnavailable):
+            await self._queue.leave(self.name)
 
     async def _claim_until_stopped(self) -> None:
         while not self._stopping:
@@ -140,20 +163,27 @@ class PacedWorker(Worker):
 
     async def _finish_running(self) -> None:
         """Let running calls finish within the grace period, then hand the rest back without using up an attempt."""
-        self._log.info(
-            events.WORKER_STOPPING,
-            worker=self.name,
-            running=len(self.tasks),
-            grace_s=self._settings.grace.total_seconds(),
-        )
+        if self._stopping:
+            self._log.info(
+                events.WORKER_STOPPING,
+                worker=self.name,
+                running=len(self.tasks),
+                grace_s=self._settings.grace.total_seconds(),
+            )
+        self._stopping = True
         deadline = time.monotonic() + self._settings.grace.total_seconds()
         while self.tasks and not self._abandoning and time.monotonic() < deadline:
             self._wake.clear()
             await self._nap(timedelta(seconds=deadline - time.monotonic()))
         for lease in self.leases.all():
             lease.call.stop(StopReason.SHUTDOWN)
-        if self.tasks:
-            await asyncio.wait(self.tasks.values())
+        while running := set(self.tasks.values()):
+            _, waiting = await asyncio.wait(running, timeout=self._settings.lease.total_seconds())
+            # Without the store an answer would be lost, so that is waited for. Without Redis nothing is: every row is
+            # committed, and the jobs come due by themselves.
+            if waiting and not self.claiming_paused():
+                for task in waiting:
+                    task.cancel()
 
     def handle_sig(self, signum: Signals) -> None:
         """Stop claiming at the first signal; at a second one hand running jobs back at once."""
@@ -185,8 +215,11 @@ class PacedWorker(Worker):
             return AWAY_RETRY
         if free <= 0:
             return None
-        asked_at = time.monotonic()
         try:
+            if self._redis_is_away:
+                # Leases may have run out meanwhile: they are renewed before this worker could take over its own jobs.
+                await self.leases.renew()
+            asked_at = time.monotonic()
             claims = await self._queue.claim(
                 worker=self.name,
                 lease=self._settings.lease,
@@ -195,8 +228,8 @@ class PacedWorker(Worker):
             )
             for claim in claims.jobs:
                 self._start(claim, asked_at)
-            fresh = set(claims.unconfigured) | {claim.budget for claim in claims.jobs if claim.budget}
-            await self.configure(fresh - self._configured)
+            fresh = {claim.budget for claim in claims.jobs if claim.budget} - self._configured
+            await self.configure(fresh | set(claims.unconfigured))
         except QueueUnavailable as error:
             if not self._redis_is_away:
                 self._redis_is_away = True
@@ -205,7 +238,9 @@ class PacedWorker(Worker):
         if self._redis_is_away:
             self._redis_is_away = False
             self._log.info(events.REDIS_BACK)
-        return timedelta(0) if claims.unconfigured else claims.wait
+        if claims.unconfigured or (claims.wait is None and len(self.tasks) < self.max_jobs):
+            return timedelta(0)  # limits are known now, or slots came free while the claim was under way
+        return claims.wait
 
     async def configure(self, model_classes: set[str]) -> None:
         """Tell Redis the limits of `model_classes` as this process' settings have them."""
@@ -235,9 +270,13 @@ class PacedWorker(Worker):
         self.leases.drop(lease)
         if not task.cancelled() and (error := task.exception()):
             # A fault of ours: the lease runs out and the job is tried again, by a worker that may have it mended.
-            self._log.error(events.JOB_CRASHED, job=lease.claim.job_id, error=type(error).__name__, exc_info=error)
+            self._say_crash(lease.claim.job_id, error)
         if was_full or self.burst or self._stopping:
             self._wake.set()
+
+    def _say_crash(self, job_id: str, error: BaseException) -> None:
+        whole = {"exc_info": error} if self._settings.log_content else {}  # what it says may quote a prompt (I7)
+        self._log.error(events.JOB_CRASHED, job=job_id, error=type(error).__name__, where=where(error), **whole)
 
     async def _is_empty(self) -> bool:
         try:
@@ -263,20 +302,26 @@ class PacedWorker(Worker):
         claim = lease.claim
         envelope = unpack_envelope(claim.payload or b"")
         started = datetime.now(UTC)
-        succeeded, result = True, None
+        ctx = {**self.ctx, "job_id": claim.job_id, "job_try": claim.number, "enqueue_time": envelope.enqueued_at}
+        timeout = self.job_timeout_s if function.timeout_s is None else function.timeout_s
+        status, result = Status.SUCCEEDED, None
         try:
-            ctx = {**self.ctx, "job_id": claim.job_id, "job_try": claim.number, "enqueue_time": envelope.enqueued_at}
-            result = await function.coroutine(ctx, *envelope.args, **envelope.kwargs)
+            async with asyncio.timeout(timeout):
+                result = await lease.call.run(function.coroutine(ctx, *envelope.args, **envelope.kwargs))
+        except Stopped as stopped:
+            if stopped.reason is not StopReason.CANCELLED:
+                return  # somebody else runs it, or will when its lease has run out
+            status, result = Status.CANCELLED, asyncio.CancelledError()
         except Exception as error:  # noqa: BLE001 - a function's failure is its result
-            succeeded, result = False, error
-            self._log.error(events.JOB_CRASHED, job=claim.job_id, error=type(error).__name__, exc_info=error)
+            status, result = Status.FAILED, error
+            self._say_crash(claim.job_id, error)
         data = serialize_result(
             function=function.name,
             args=envelope.args,
             kwargs=envelope.kwargs,
             job_try=claim.number,
             enqueue_time_ms=int(envelope.enqueued_at.timestamp() * 1000),
-            success=succeeded,
+            success=status is Status.SUCCEEDED,
             result=result,
             start_ms=int(started.timestamp() * 1000),
             finished_ms=int(time.time() * 1000),
@@ -287,7 +332,6 @@ class PacedWorker(Worker):
         )
         # A cron job's result is what keeps other workers from running the same minute again.
         keep = max(timedelta(seconds=keep_cronjob_progress), self._settings.keep_result)
-        status = Status.SUCCEEDED if succeeded else Status.FAILED
         await self._queue.settle([Settlement(claim, status, data or b"", keep)])
 
     async def _beat(self) -> None:
@@ -297,14 +341,14 @@ class PacedWorker(Worker):
             if self._parent not in {None, os.getppid()} and not self._stopping:
                 self.handle_sig(Signals.SIGTERM)  # whoever started this process is gone, and would have stopped it
             with contextlib.suppress(QueueUnavailable), redis_errors():
-                await self.heart_beat()
                 await self._obey_aborts()
+                await self.heart_beat()
 
     async def _obey_aborts(self) -> None:
         """Do what `arq.jobs.Job.abort` asks for."""
-        asked = [job_id.decode() for job_id in await self.pool.zrange(abort_jobs_ss, 0, -1)]
+        asked = await self.pool.zrange(abort_jobs_ss, 0, -1)
         if asked:
-            await self._queue.cancel(asked)
+            await self._queue.cancel([job_id.decode("utf-8", "surrogateescape") for job_id in asked])
             await self.pool.zrem(abort_jobs_ss, *asked)
 
     async def _tell_presence(self) -> None:
@@ -352,6 +396,11 @@ def arq_pool(url: str) -> ArqRedis:
     """Return arq's client on connections as ours: its own settings know no ACL file, no socket timeouts."""
     pool = connect(url).connection_pool
     return ArqRedis(pool, job_serializer=serialize, job_deserializer=deserialize, default_queue_name=keys.QUEUE)
+
+
+def arq_redis_settings(url: str) -> RedisSettings:
+    """Return `url` as arq's own commands (`arq --check`) take it."""
+    return RedisSettings.from_dsn(url)
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:

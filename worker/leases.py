@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
@@ -35,10 +36,18 @@ class LeaseKeeper:
     leases run out on its own clock and asks Redis before it relies on one again (I2).
     """
 
-    def __init__(self, queue: Queue, duration: timedelta, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        duration: timedelta,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._queue = queue
         self._duration = duration
         self._monotonic = monotonic
+        self._sleep = sleep
         self._leases: dict[str, Lease] = {}
 
     def __len__(self) -> int:
@@ -46,8 +55,9 @@ class LeaseKeeper:
 
     def hold(self, claim: Claim, *, asked_at: float) -> Lease:
         """Begin to keep the lease of `claim`, which was asked for at `asked_at` on the monotonic clock."""
-        lease = Lease(claim, asked_at + self._duration.total_seconds())
-        self._leases[claim.job_id] = lease
+        if earlier := self._leases.get(claim.job_id):  # it ran out, and this worker itself took the job over
+            _lose(earlier)
+        lease = self._leases[claim.job_id] = Lease(claim, asked_at + self._duration.total_seconds())
         return lease
 
     def drop(self, lease: Lease) -> None:
@@ -72,29 +82,33 @@ class LeaseKeeper:
             try:
                 await self._renew([lease])
             except QueueUnavailable:
-                await asyncio.sleep(1)
+                await self._sleep(1)
         if lease.lost:
             raise LeaseLost(lease.claim.job_id)
 
     async def keep(self) -> None:
         """Renew until cancelled. Redis going away is survived: leases are tried again at the next turn."""
         while True:
-            await asyncio.sleep(self._duration.total_seconds() / RENEWALS_PER_LEASE)
-            try:
-                await self._renew(self.all())
-            except QueueUnavailable:
-                continue
+            await self._sleep(self._duration.total_seconds() / RENEWALS_PER_LEASE)
+            with contextlib.suppress(QueueUnavailable):
+                await self.renew()
+
+    async def renew(self) -> None:
+        """Renew every lease now. Raises QueueUnavailable."""
+        await self._renew(self.all())
 
     async def _renew(self, leases: list[Lease]) -> None:
         asked_at = self._monotonic()
         answers = await self._queue.renew([lease.claim for lease in leases], self._duration)
         for lease, answer in zip(leases, answers, strict=True):
             if answer is Renewal.LOST:
-                # The job may have been settled while the call was under way; then nobody keeps it any more.
-                if self._leases.get(lease.claim.job_id) is lease:
-                    lease.lost = True
-                    lease.call.stop(StopReason.LEASE_LOST)
+                _lose(lease)  # or settled while the call was under way: then nobody asks any more
                 continue
             lease.held_until = asked_at + self._duration.total_seconds()
             if answer is Renewal.CANCELLED:
                 lease.call.stop(StopReason.CANCELLED)
+
+
+def _lose(lease: Lease) -> None:
+    lease.lost = True
+    lease.call.stop(StopReason.LEASE_LOST)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from pathlib import PurePath
 
 import orjson
 import structlog
@@ -34,3 +36,12 @@ def configure_logs(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+
+
+def where(error: BaseException) -> str:
+    """Return the places through which `error` came, innermost first, without what it says.
+
+    An exception's words may quote a prompt or an answer (I7); a place tells where to look.
+    """
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    return " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)

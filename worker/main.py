@@ -17,7 +17,7 @@ from promptmill.results import Status
 from promptmill.settings import Settings
 from promptmill.store import ResultStore
 from worker import events
-from worker.engine import PacedWorker, arq_pool
+from worker.engine import PacedWorker, arq_pool, arq_redis_settings
 from worker.leases import Lease
 from worker.logs import configure_logs
 from worker.pipeline import Pipeline
@@ -42,7 +42,7 @@ def build_worker(
         store = await stack.enter_async_context(await ResultStore.open(settings.store))
         provider = await stack.enter_async_context(Provider(settings))
         recorder = Recorder(store, queue)
-        stack.push_async_callback(recorder.drained)
+        stack.push_async_callback(recorder.close)
         worker.claiming_paused = lambda: recorder.store_is_away
         pipeline = Pipeline(
             settings=settings,
@@ -96,10 +96,11 @@ def arq_settings(settings: Settings) -> dict[str, Any]:
         worker = build_worker(settings, burst=_arq_was_told_to_burst(), handle_signals=False)
         running = asyncio.create_task(worker.async_run())
         try:
-            await asyncio.shield(running)
-        except asyncio.CancelledError:
-            worker.handle_sig(Signals.SIGTERM)
-            await running
+            while not running.done():
+                try:
+                    await asyncio.shield(running)
+                except asyncio.CancelledError:
+                    worker.handle_sig(Signals.SIGTERM)  # at the second one it hands its jobs back at once
         finally:
             await worker.close()
         raise asyncio.CancelledError  # arq takes it for a shutdown, and it is one
@@ -110,6 +111,7 @@ def arq_settings(settings: Settings) -> dict[str, Any]:
         "functions": [_never_called],
         "queue_name": keys.QUEUE,
         "redis_pool": arq_pool(settings.redis_url),
+        "redis_settings": arq_redis_settings(settings.redis_url),
         "on_startup": run_paced,
     }
 

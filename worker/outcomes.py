@@ -55,8 +55,6 @@ class Wire(StrEnum):
     """The API, or something before it, answered with an error."""
     BODY = "body"
     """Status 200."""
-    INTERRUPTED = "interrupted"
-    """Stopped by ourselves."""
     BUG = "bug"
     """Our own code or the SDK raised something that is none of the above."""
 
@@ -201,7 +199,6 @@ _BY_ERROR_TYPE: Final[Mapping[str, str]] = {
 }
 
 _RULES: Final[tuple[tuple[str, Callable[[Sighting], bool]], ...]] = (
-    ("interrupted", lambda s: s.wire is Wire.INTERRUPTED),
     ("internal_error", lambda s: s.wire is Wire.BUG),
     ("connection_failed", lambda s: s.wire is Wire.NOT_CONNECTED),
     ("tls_failed", lambda s: s.wire is Wire.TLS),
@@ -210,7 +207,9 @@ _RULES: Final[tuple[tuple[str, Callable[[Sighting], bool]], ...]] = (
     ("spend_limit_reached", lambda s: s.wire is Wire.ERROR and s.error_code in _SPEND_CODES),
     ("spend_limit_reached", lambda s: s.wire is Wire.ERROR and s.message.startswith(_OWN_SPEND_LIMIT)),
     ("ramp_limited", lambda s: s.wire is Wire.ERROR and s.error_code == "ramp_limit_exceeded"),
-    ("empty_body", lambda s: s.wire is Wire.BODY and s.body_bytes == 0),
+    # An edge that waited in vain reports the same type as a gateway does under 504.
+    ("request_timeout", lambda s: s.wire is Wire.ERROR and s.status_code == 408),
+    ("empty_body", lambda s: s.wire is Wire.BODY and s.body is None and s.body_bytes == 0),
     ("not_json", lambda s: s.wire is Wire.BODY and s.body is None),
     ("not_a_message", lambda s: s.wire is Wire.BODY and not _is_message(s.body)),
     ("cut_off", lambda s: s.wire is Wire.BODY and s.streamed and not s.complete),

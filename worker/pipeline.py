@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from promptmill.errors import BadInput, LeaseLost
+from promptmill.jobs import Job
 from promptmill.lines import job_from_line
 from promptmill.queue import Claim, Disposition, Snooze, expected_cost, prepare
 from promptmill.results import Attempt, Status
@@ -59,6 +60,8 @@ class Pipeline:
         self._now = now
         self._chance = chance
         self._log = structlog.get_logger()
+        self._paused_until: dict[tuple[str, Verdict], datetime] = {}
+        """Until when the pauses last that were said."""
         self.tally = Tally()
 
     async def run(self, lease: Lease) -> None:
@@ -79,48 +82,51 @@ class Pipeline:
 
     async def _load(self, claim: Claim) -> Work | Ending | None:
         """Return work to be sent, or how the job ends without; None when it was adopted."""
+        read = self._read(claim)
+        if found := await self._recorder.finished(claim.job_id):
+            return self._endings.found(read, found)
+        if isinstance(read, Ending):
+            return read
+        if status := _ENDED_BY.get(claim.disposition):
+            return self._endings.without_answer(read, status, await self._attempts_before(claim), used=NOTHING_SENT)
+        if claim.lost >= self._settings.max_lost_leases:
+            return self._endings.given_up(read, await self._attempts_before(claim))
+        return await self._adopt(read) if claim.disposition is Disposition.FOREIGN else read
+
+    def _read(self, claim: Claim) -> Work | Ending:
+        """Return the job in the payload, or its burial."""
         if claim.payload is None:
             return self._endings.buried(claim, "payload_missing", "somebody deleted its arq:job key")
-        if claim.lost >= self._settings.max_lost_leases:
-            return self._endings.buried(claim, "lost_too_often", f"{claim.lost} of them")
         try:
             envelope = unpack_envelope(claim.payload)
-            if claim.disposition is Disposition.FOREIGN:
-                return await self._adopt(claim, envelope)
-            job = unpack_job(envelope, job_id=claim.job_id)
+            job = unpack_job(envelope, job_id=claim.job_id) if claim.budget else self._read_foreign(claim, envelope)
         except Unreadable as error:
             return self._endings.buried(claim, error.name, str(error))
-        model = job.models[min(claim.route, len(job.fallbacks))]
-        work = Work(claim, job, {**job.request, "model": model}, envelope.enqueued_at)
-        return await self._end_unsent(work) or work
-
-    async def _adopt(self, claim: Claim, envelope: Envelope) -> Ending | None:
-        settings = self._settings
-        fields = {name: value for name, value in job_fields(envelope).items() if name != "version"}
-        try:
-            job = job_from_line(fields, model=settings.model, max_tokens=settings.max_tokens, id=claim.job_id)
-            submission = prepare(job, settings, now=envelope.enqueued_at)
         except BadInput as error:
             return self._endings.buried(claim, "bad_job", str(error))
-        await self._recorder.adopt(claim, submission)
-        return None
+        model = job.models[min(claim.route, len(job.fallbacks))]
+        return Work(claim, job, {**job.request, "model": model}, envelope.enqueued_at)
 
-    async def _end_unsent(self, work: Work) -> Ending | None:
-        """Return how a job ends that needs no request: answered before, cancelled or expired."""
-        if found := await self._recorder.finished(work.job.id):
-            return self._endings.found(work, found)
-        if status := _ENDED_BY.get(work.claim.disposition):
-            before = await self._attempts_before(work.claim)
-            return self._endings.without_answer(work, status, before, used=NOTHING_SENT)
+    def _read_foreign(self, claim: Claim, envelope: Envelope) -> Job:
+        """Return the job that an arq client described, in any of the forms that a line of a file may have."""
+        fields = {name: value for name, value in job_fields(envelope).items() if name != "version"}
+        return job_from_line(fields, model=self._settings.model, max_tokens=self._settings.max_tokens, id=claim.job_id)
+
+    async def _adopt(self, work: Work) -> Ending | None:
+        try:
+            submission = prepare(work.job, self._settings, now=work.enqueued_at)
+        except BadInput as error:
+            return self._endings.buried(work.claim, "bad_job", str(error))
+        await self._recorder.adopt(work.claim, submission)
         return None
 
     async def _attempt(self, work: Work, lease: Lease) -> None:
         await self._ensure_lease(lease)
-        claim = work.claim
+        claim, started_at = work.claim, self._now()
         try:
             exchange = await lease.call.run(self._provider.send(work.request, job_id=work.job.id))
         except Stopped as stopped:
-            await self._stopped(work, lease, stopped)
+            await self._stopped(work, lease, stopped, started_at)
             return
         policy = classify(exchange.sighting)
         attempt = attempt_of(claim, exchange, policy)
@@ -139,11 +145,11 @@ class Pipeline:
         end = self._endings.answered if policy.verdict is Verdict.ANSWERED else self._endings.failed
         await self._end(end(work, exchange, attempts), lease)
 
-    async def _stopped(self, work: Work, lease: Lease, stopped: Stopped) -> None:
+    async def _stopped(self, work: Work, lease: Lease, stopped: Stopped, started_at: datetime) -> None:
         """Deal with a call that was not awaited to its end."""
         if stopped.reason is StopReason.LEASE_LOST:
             raise LeaseLost(work.claim.job_id)
-        attempt = interrupted_attempt(work, self._now()) if stopped.sent else None
+        attempt = interrupted_attempt(work, started_at, self._now()) if stopped.sent else None
         if stopped.reason is StopReason.SHUTDOWN:
             back = GoBack(timedelta(0), uses_attempt=False, route=work.claim.route)
             await self._go_back(work, lease, attempt, POLICIES["interrupted"], back)
@@ -224,6 +230,11 @@ class Pipeline:
         )
 
     def _say_pause(self, model_class: str, policy: Policy, pause: timedelta) -> None:
+        """Log a pause once: those who were under way when it began run into the same wall."""
+        now, key = self._now(), (model_class, policy.verdict)
+        if now < self._paused_until.get(key, now):
+            return
+        self._paused_until[key] = now + pause
         if policy.verdict is Verdict.PARK:
             self._log.error(
                 events.BUDGET_PARKED,

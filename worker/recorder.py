@@ -34,9 +34,12 @@ class Recorder:
     with their leases renewed, and nothing is settled (I5). Every call waits until what it needs is back.
     """
 
-    def __init__(self, store: ResultStore, queue: Queue) -> None:
+    def __init__(
+        self, store: ResultStore, queue: Queue, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._store = store
         self._queue = queue
+        self._sleep = sleep
         self._log = structlog.get_logger()
         self.store_is_away = False
         self._rows: Batcher[tuple[Entry, ...], None] = Batcher(self._record_batch, most=MOST_ROWS)
@@ -70,10 +73,10 @@ class Recorder:
         """Take a job in that an arq client enqueued. Raises LeaseLost."""
         await self._with_redis(lambda: self._queue.adopt(claim, submission))
 
-    async def drained(self) -> None:
-        """Return when everything handed in has been dealt with."""
+    async def close(self) -> None:
+        """Give up whatever still waits for the store or for Redis: whoever handed it in is gone."""
         for batcher in (self._rows, self._lookups, self._settlements):
-            await batcher.drained()
+            await batcher.close()
 
     async def _record_batch(self, batch: Sequence[tuple[Entry, ...]]) -> list[None]:
         entries = [entry for entries in batch for entry in entries]
@@ -95,7 +98,7 @@ class Recorder:
             try:
                 return await call()
             except QueueUnavailable:
-                await asyncio.sleep(_pause(tries))
+                await self._sleep(_pause(tries))
                 tries += 1
 
     async def _with_store(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -107,7 +110,7 @@ class Recorder:
                 if not self.store_is_away:
                     self.store_is_away = True
                     self._log.error(events.STORE_AWAY, error=str(error))
-                await asyncio.sleep(_pause(tries))
+                await self._sleep(_pause(tries))
                 tries += 1
             else:
                 if self.store_is_away:

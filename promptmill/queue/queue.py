@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum, IntEnum, StrEnum
 from typing import Any, Final
 
@@ -26,6 +27,10 @@ LANES: Final = tuple(Lane)
 
 SUBMIT_CHUNK: Final = 1_000
 """Jobs that one script call takes in: a few ms of Redis' time, so that claims are not held up behind it."""
+
+CALL_BYTES: Final = 8_000_000
+"""Payload or results after which a script call takes no more: prompts of megabytes must not add up to a command that
+blocks Redis, or that it refuses."""
 
 _OK: Final = b"OK"
 
@@ -81,7 +86,7 @@ class Claim:
     @property
     def key(self) -> bytes:
         """The id as Redis has it: a stranger's may be no UTF-8."""
-        return self.job_id.encode("utf-8", "surrogateescape")
+        return _key(self.job_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +135,9 @@ class Queue:
     """Everything that is done to jobs in Redis.
 
     `clock`, in ms since the epoch, replaces Redis' own clock in tests. Every method raises QueueUnavailable when Redis
-    does not answer or takes no writes; nothing was then decided, and the call can be made again.
+    does not answer or takes no writes. If only the answer was lost it was done all the same; each call can be made
+    again: what was submitted is there already, what was settled or given back has no lease any more, and jobs whose
+    claim nobody heard of come due when that lease ends.
     """
 
     def __init__(self, redis: Redis, *, clock: Callable[[], float] | None = None) -> None:
@@ -148,8 +155,9 @@ class Queue:
     async def submit(self, submissions: Iterable[Submission]) -> list[Submitted]:
         """Queue jobs, each once by its id; for each, in order, what became of it.
 
-        One round trip for every SUBMIT_CHUNK jobs; `submissions` may be an iterator: the next chunk is made while Redis
-        takes in the last. After QueueUnavailable some chunks may be in: submitting all again is safe.
+        One round trip for every SUBMIT_CHUNK jobs or CALL_BYTES; `submissions` may be an iterator: the next chunk is
+        made while Redis takes in the last. After QueueUnavailable, or an error of the iterator, some chunks may be in:
+        submitting all again is safe.
         """
         answers: list[Submitted] = []
         under_way: asyncio.Task[Any] | None = None
@@ -157,8 +165,12 @@ class Queue:
         try:
             while True:
                 args: list[str | bytes] = [self._now()]
+                size = 0
                 for submission in itertools.islice(chunks, SUBMIT_CHUNK):
                     args += (submission.job.id, submission.payload, _placing(submission))
+                    size += len(submission.payload)
+                    if size >= CALL_BYTES:
+                        break
                 if under_way is not None:
                     answers += map(Submitted, await under_way)
                     under_way = None
@@ -169,6 +181,7 @@ class Queue:
         finally:
             if under_way is not None:
                 under_way.cancel()
+                await asyncio.gather(under_way, return_exceptions=True)
 
     async def claim(self, *, worker: str, lease: timedelta, most: int, token_prefix: str) -> Claims:
         """Lease at most `most` jobs that may be sent now. `token_prefix` must never have been used before."""
@@ -178,7 +191,7 @@ class Queue:
         wait_ms = float(wait)
         return Claims(
             wait=None if wait_ms == -1 else timedelta(milliseconds=max(0.0, wait_ms)),
-            unconfigured=tuple(name.decode() for name in unconfigured),
+            unconfigured=tuple(name.decode("utf-8", "replace") for name in unconfigured),
             jobs=tuple(map(_claim, jobs)),
         )
 
@@ -196,8 +209,9 @@ class Queue:
             cost.requests,
             cost.input,
             cost.output,
-            _ms(job.not_before.timestamp()) if job.not_before else 0,
-            _ms(job.deadline.timestamp()) if job.deadline else 0,
+            _time(job.not_before),
+            _time(job.deadline),
+            job.run or "",
         )
         if answer != _OK:
             raise LeaseLost(claim.job_id)
@@ -211,9 +225,20 @@ class Queue:
         return [Renewal(answer) for answer in answers]
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        """Take ended jobs out of Redis, all in one call; for each, in order, whether the lease still stood."""
-        args = [arg for settlement in settlements for arg in _settle_args(settlement)]
-        return [answer == _OK for answer in await self._run("settle", *args)]
+        """Take ended jobs out of Redis; for each, in order, whether the lease still stood.
+
+        One round trip for every CALL_BYTES of results.
+        """
+        answers: list[bool] = []
+        args: list[str | bytes | int] = []
+        size = 0
+        for number, settlement in enumerate(settlements, start=1):
+            args += _settle_args(settlement)
+            size += len(settlement.result)
+            if size >= CALL_BYTES or number == len(settlements):
+                answers += [answer == _OK for answer in await self._run("settle", *args)]
+                args, size = [], 0
+        return answers
 
     async def snooze(self, snooze: Snooze) -> None:
         """Give a job back, at once or after a wait. Raises LeaseLost."""
@@ -242,7 +267,7 @@ class Queue:
         ids = list(job_ids)
         if not ids:
             return {}
-        answers = await self._run("cancel", self._now(), *ids)
+        answers = await self._run("cancel", self._now(), *map(_key, ids))
         return {job_id: answer.decode() for job_id, answer in zip(ids, answers, strict=True)}
 
     async def configure(self, model_class: str, paces: dict[str, Pace]) -> bool:
@@ -252,7 +277,7 @@ class Queue:
 
     async def block(self, model_class: str, wait: timedelta, reason: str) -> None:
         """Let nobody spend from a budget for a time; no shorter block cuts a longer one. Zero lifts the block."""
-        await self._run("block", self._now(), model_class, _ms(wait.total_seconds()), reason)
+        await self._run("block", self._now(), model_class, math.ceil(wait / timedelta(milliseconds=1)), reason)
 
     async def leave(self, worker: str) -> None:
         """Strike a worker that stops from the list of those that can be woken."""
@@ -265,6 +290,19 @@ class Queue:
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
+
+
+def _time(time: datetime | None) -> int:
+    """Return `time` in ms since the epoch, 0 where there is none; 1 means "ready", so no time is earlier than 2."""
+    return 0 if time is None else max(2, _ms(time.timestamp()))
+
+
+def _key(job_id: str) -> bytes:
+    """Return the id as Redis has it: a stranger's may be no UTF-8."""
+    try:
+        return job_id.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a surrogate pair: in no queue, but no reason to stop at
+        return job_id.encode("utf-8", "surrogatepass")
 
 
 def _claim(fields: list[Any]) -> Claim:
@@ -291,7 +329,7 @@ def _claim(fields: list[Any]) -> Claim:
         lost=lost,
         route=route,
         lane=LANES[lane - 1],
-        budget=budget.decode(),
+        budget=budget.decode("utf-8", "replace"),
         reserved=Cost(requests=1, input=tokens_in, output=tokens_out),
         payload=payload,
     )
@@ -306,8 +344,8 @@ def _placing(submission: Submission) -> bytes:
             cost.requests,
             cost.input,
             cost.output,
-            _ms(job.not_before.timestamp()) if job.not_before else 0,
-            _ms(job.deadline.timestamp()) if job.deadline else 0,
+            _time(job.not_before),
+            _time(job.deadline),
             job.run or "",
         )
     )

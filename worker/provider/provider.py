@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from anthropic import APIStatusError, AsyncAnthropic, DefaultAioHttpClient
 
 from promptmill.settings import Settings
 from worker.outcomes import Sighting, Wire
-from worker.provider.sightings import see_body, see_exception
+from worker.provider.sightings import UNREADABLE, see_body, see_events, see_exception, see_unreadable_events
 
 ENDPOINT: Final = "/v1/messages"
 JOB_HEADER: Final = "x-promptmill-job"
@@ -64,9 +65,10 @@ class Provider:
             max_retries=0,
             http_client=http_client
             or DefaultAioHttpClient(
+                follow_redirects=False,  # where one leads would be a second request, which nobody admitted (I4)
                 limits=httpx2.Limits(
                     max_connections=settings.concurrency + 10, max_keepalive_connections=settings.concurrency + 10
-                )
+                ),
             ),
         )
         connect, read = settings.connect_timeout.total_seconds(), settings.read_timeout.total_seconds()
@@ -87,39 +89,39 @@ class Provider:
         Never raises but for cancellation: whatever goes wrong is in the exchange's sighting.
         """
         started_at, started = self._now(), time.monotonic()
-        streamed = int(request["max_tokens"]) > self._stream_above
-        response: httpx2.Response | None = None
-        first_byte: timedelta | None = None
+        seen = _Seen()
         try:
-            if streamed:
-                sighting, response, first_byte = await self._stream(request, job_id, started)
-            else:
-                response = await self._client.post(
-                    ENDPOINT,
-                    cast_to=httpx2.Response,
-                    body=request,
-                    options={"timeout": self._whole_timeout, "headers": _headers(job_id)},
-                )
-                sighting = see_body(response.content, status_code=response.status_code)
+            async with asyncio.timeout(self._attempt_timeout):
+                if int(request["max_tokens"]) > self._stream_above:
+                    sighting = await self._stream(request, job_id, seen, started)
+                else:
+                    sighting = await self._whole(request, job_id, seen)
         except Exception as error:  # noqa: BLE001 - whatever the SDK raises becomes a sighting
             sighting = see_exception(error)
             if isinstance(error, APIStatusError):
-                response = error.response
+                seen.response = error.response
+        headers = None if seen.response is None else seen.response.headers
         return Exchange(
             model=str(request["model"]),
             sighting=sighting,
             started_at=started_at,
             ended_at=started_at + timedelta(seconds=time.monotonic() - started),
-            request_id=None if response is None else response.headers.get("request-id"),
-            first_byte=first_byte,
-            headers=None if response is None else response.headers,
+            request_id=None if headers is None else headers.get("request-id"),
+            first_byte=seen.first_byte,
+            headers=headers,
         )
 
-    async def _stream(
-        self, request: Mapping[str, Any], job_id: str, started: float
-    ) -> tuple[Sighting, httpx2.Response, timedelta | None]:
-        first_byte: timedelta | None = None
-        complete = False
+    async def _whole(self, request: Mapping[str, Any], job_id: str, seen: _Seen) -> Sighting:
+        response = await self._client.post(
+            ENDPOINT,
+            cast_to=httpx2.Response,
+            body=request,
+            options={"timeout": self._whole_timeout, "headers": _headers(job_id)},
+        )
+        seen.response = response
+        return see_body(response.content, status_code=response.status_code)
+
+    async def _stream(self, request: Mapping[str, Any], job_id: str, seen: _Seen, started: float) -> Sighting:
         # The stream helper puts the Message together, as the API's newer events need; the body itself goes whole
         # through extra_body, so that fields which this SDK does not know reach the API too.
         manager = self._client.messages.stream(
@@ -130,30 +132,34 @@ class Provider:
             extra_headers=_headers(job_id),
             timeout=self._stream_timeout,
         )
+        began = complete = False
         async with manager as stream:
-            response = stream.response
-            began = False
-            async for event in stream:
-                if first_byte is None:
-                    first_byte = timedelta(seconds=time.monotonic() - started)
-                began = began or event.type == "message_start"
-                complete = complete or event.type == "message_stop"
-            if began:
-                message = (await stream.get_final_message()).to_dict(mode="json")
-                sighting = Sighting(
-                    Wire.BODY,
-                    status_code=response.status_code,
-                    body=message,
-                    body_bytes=response.num_bytes_downloaded,
-                    streamed=True,
-                    complete=complete,
-                )
-            else:  # no event at all: an empty body, or one that is no stream
-                is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
-                sighting = Sighting(
-                    Wire.BODY, status_code=response.status_code, body_bytes=0 if is_stream else 1, streamed=True
-                )
-            return sighting, response, first_byte
+            response = seen.response = stream.response
+            try:
+                async for event in stream:
+                    if seen.first_byte is None:
+                        seen.first_byte = timedelta(seconds=time.monotonic() - started)
+                    began = began or event.type == "message_start"
+                    complete = complete or event.type == "message_stop"
+                message = (await stream.get_final_message()).to_dict(mode="json") if began else None
+            except UNREADABLE as error:
+                return see_unreadable_events(error, status_code=response.status_code)
+            if message is not None:
+                return see_events(message, status_code=response.status_code, complete=complete)
+            # No event at all: an empty body, or one that is no stream.
+            is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+            empty = is_stream or not response.num_bytes_downloaded
+            return Sighting(
+                Wire.BODY, status_code=response.status_code, body_bytes=0 if empty else 1, streamed=True, complete=False
+            )
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of an answer before it has come whole, and stays known if it never does."""
+
+    response: httpx2.Response | None = None
+    first_byte: timedelta | None = None
 
 
 def _headers(job_id: str) -> dict[str, str]:

@@ -4,7 +4,7 @@
 local SLACK_MS = 1      -- an alarm that much later still serves
 local GRACE_MS = 250    -- an alarm that long overdue belongs to a worker that is dead or stopped
 local REST_MS = 1000    -- somebody always looks that often: arq clients put jobs in without waking anybody
-local MAX_STAGGER_MS = 5000
+local LONGEST_MS = 15000 -- the last in line looks that often: all before it may have died at once
 
 local function first_alarm(now)
   while true do
@@ -32,13 +32,19 @@ local function ensure_alarm(at, now)
   if not first or first > math.max(at, now) + SLACK_MS then wake_one(now) end
 end
 
+-- When a claim could lease the ready job of this record, were it the next; nobody need come sooner on its account.
+local function claimable_at(record, now)
+  local budget = record.ends == 0 and load_budget(record.budget)
+  return budget and math.max(now, admissible_at(budget, record, now)) or now
+end
+
 -- Enter the caller for `at` if nobody else comes by then, behind the last one otherwise; the time when it is to come.
 local function set_alarm(worker, at, now)
   redis.call('ZREM', IDLE, worker)
   local first = first_alarm(now)
   if first and first <= at + SLACK_MS then
     local last = tonumber(redis.call('ZRANGE', IDLE, -1, -1, 'WITHSCORES')[2])
-    at = math.max(last, at) + math.min(math.max(REST_MS, 3 * (at - now)), MAX_STAGGER_MS)
+    at = math.min(math.max(last, at) + math.max(REST_MS, 3 * (at - now)), now + LONGEST_MS)
   end
   redis.call('ZADD', IDLE, string.format('%.3f', at), worker)
   return at

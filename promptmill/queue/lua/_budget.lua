@@ -2,15 +2,20 @@
 --   <d>_rate   units a minute that may be spent (headroom already taken off)
 --   <d>_burst  units that may go at once on a full bucket
 --   <d>_tat    theoretical arrival time, ms: when the bucket will be full again
+--   <d>_full   ms: when an admission last found the bucket full; what was reserved before is no longer refunded
 -- and, for all of them, blocked_until (ms) with the reason for it.
 -- Arithmetic: see promptmill/pacing.py, the same in Python, which a test compares step by step.
 local DIMENSIONS = { 'requests', 'input', 'output' }
 
+-- nil where it has no limits yet, or not all of them: whoever claims is then asked to configure it.
 local function load_budget(class)
   local budget = { key = BUDGET .. class }
   local flat = redis.call('HGETALL', budget.key)
-  for i = 1, #flat, 2 do budget[flat[i]] = tonumber(flat[i + 1]) or flat[i + 1] end
-  return budget.requests_rate and budget or nil
+  for i = 1, #flat, 2 do budget[flat[i]] = tonumber(flat[i + 1]) end
+  for _, d in ipairs(DIMENSIONS) do
+    if not (budget[d .. '_rate'] and budget[d .. '_burst'] and budget[d .. '_tat']) then return nil end
+  end
+  return budget
 end
 
 -- When a request of this cost may be sent. min(cost, burst) lets one larger than the burst go on a full bucket;
@@ -28,6 +33,7 @@ end
 
 local function charge(budget, cost, now)
   for _, d in ipairs(DIMENSIONS) do
+    if budget[d .. '_tat'] <= now then budget[d .. '_full'] = math.floor(now) end
     budget[d .. '_tat'] = math.max(budget[d .. '_tat'], now) + cost[d] * 60000 / budget[d .. '_rate']
   end
 end
@@ -37,20 +43,28 @@ local function save_tats(budget)
   for _, d in ipairs(DIMENSIONS) do
     flat[#flat + 1] = d .. '_tat'
     flat[#flat + 1] = string.format('%.3f', budget[d .. '_tat'])
+    if budget[d .. '_full'] then
+      flat[#flat + 1] = d .. '_full'
+      flat[#flat + 1] = string.format('%.0f', budget[d .. '_full'])
+    end
   end
   redis.call('HSET', budget.key, unpack(flat))
 end
 
--- What was really used replaces what was reserved. '' means that nobody knows: the reservation then stands.
--- A refund cannot overfill the bucket: a TAT in the past counts as now.
+-- What was really used replaces what was reserved. '' means that nobody knows: the reservation then stands, as does
+-- the request itself. A claim that was not charged has nothing to correct.
+-- Nothing comes back twice: a TAT in the past counts as now, and what was reserved before the bucket was found full came
+-- back with that already.
 local function reconcile(record, input, output)
-  if input == '' and output == '' then return end
+  if record.charged == 0 or (input == '' and output == '') then return end
   local budget = load_budget(record.budget)
   if not budget then return end
   for d, actual in pairs({ input = input, output = output }) do
     if actual ~= '' then
       local difference = tonumber(actual) - record[d]
-      budget[d .. '_tat'] = budget[d .. '_tat'] + difference * 60000 / budget[d .. '_rate']
+      if difference > 0 or record.charged >= (budget[d .. '_full'] or 0) then
+        budget[d .. '_tat'] = budget[d .. '_tat'] + difference * 60000 / budget[d .. '_rate']
+      end
     end
   end
   save_tats(budget)

@@ -11,10 +11,25 @@
 --   deadline  ms, or 0
 --   ends      0, or how it is to be ended without a request: 'cancelled', 'expired'
 --   token     of the lease, or 0
+--   charged   ms: when its budget was charged for the request that the lease is for, or 0
 local FIELDS = {
   'state', 'lane', 'budget', 'requests', 'input', 'output', 'order',
-  'claims', 'attempts', 'lost', 'route', 'deadline', 'ends', 'token',
+  'claims', 'attempts', 'lost', 'route', 'deadline', 'ends', 'token', 'charged',
 }
+
+local COUNTS = { 'requests', 'input', 'output', 'order', 'claims', 'attempts', 'lost', 'route', 'deadline', 'charged' }
+
+local function is_sound(record)
+  for _, name in ipairs(COUNTS) do
+    local value = record[name]
+    if type(value) ~= 'number' or not (value >= 0 and value < 2 ^ 53) then return false end
+  end
+  return (record.state == 'r' or record.state == 'w' or record.state == 'l')
+    and (record.lane == 1 or record.lane == 2 or record.lane == 3)
+    and type(record.budget) == 'string'
+    and (record.ends == 0 or record.ends == 'cancelled' or record.ends == 'expired')
+    and (record.token == 0 or type(record.token) == 'string')
+end
 
 -- nil where there is no record or somebody else overwrote it: the job is then adopted from its payload.
 local function load_record(id)
@@ -24,7 +39,7 @@ local function load_record(id)
   if not readable or type(values) ~= 'table' then return nil end
   local record = {}
   for i, name in ipairs(FIELDS) do record[name] = values[i] or 0 end
-  return record
+  return is_sound(record) and record or nil
 end
 
 -- Of a job that an arq client put into the queue: no budget until a worker has read and adopted it.
@@ -32,7 +47,7 @@ local function foreign_record()
   return {
     state = 'w', lane = 2, budget = '', requests = 0, input = 0, output = 0,
     order = redis.call('INCR', SEQUENCE), claims = 0, attempts = 0, lost = 0, route = 0,
-    deadline = 0, ends = 0, token = 0,
+    deadline = 0, ends = 0, token = 0, charged = 0,
   }
 end
 
@@ -54,7 +69,7 @@ end
 
 -- Into its lane, or to those that only have to be ended. A deadline brings it back before the claim in time.
 local function make_ready(id, record)
-  record.state, record.token = 'r', 0
+  record.state, record.token, record.charged = 'r', 0, 0
   if record.ends ~= 0 then
     redis.call('ZADD', DUE, record.order, id)
     redis.call('ZADD', QUEUE, 1, id)
@@ -65,12 +80,34 @@ local function make_ready(id, record)
   save_record(id, record)
 end
 
--- Out of every lane until a time, or until its deadline if that is sooner.
+-- Out of every lane until a time, or until its deadline if that is sooner; that time.
 local function make_waiting(id, record, until_ms)
-  record.state, record.token = 'w', 0
+  record.state, record.token, record.charged = 'w', 0, 0
   if record.deadline > 0 then until_ms = math.min(until_ms, record.deadline) end
   redis.call('ZADD', QUEUE, math.ceil(until_ms), id)
   save_record(id, record)
+  return math.ceil(until_ms)
+end
+
+-- A job whose place is known but whose record is gone: let the next claim adopt it from its payload. Returns false for
+-- one that is in the queue no more and has no payload either: it was deleted by hand.
+local function make_foreign(id, now)
+  local found = redis.call('ZSCORE', QUEUE, id) or redis.call('EXISTS', PAYLOAD .. id) == 1
+  if not found then return false end
+  redis.call('HDEL', JOBS, id)
+  redis.call('ZADD', QUEUE, math.floor(now), id)
+  return true
+end
+
+-- Kept for 30 days after the last change.
+local function touch_run(run)
+  redis.call('EXPIRE', RUN .. run, 2592000)
+end
+
+local function count_submitted(run, jobs)
+  if run == '' then return end
+  redis.call('HINCRBY', RUN .. run, 'submitted', jobs)
+  touch_run(run)
 end
 
 -- The record, if the caller's lease still stands; nil tells it to write nothing (I2).

@@ -1,9 +1,10 @@
 -- needs: keys, record, budget, alarm
 -- Take in a job that an arq client enqueued: what submit would have done for it. Needs the lease of a 'foreign' claim.
 -- ARGV  1 now (ms, or '')   2 id   3 token   4 payload   5 lane (1..3)   6 budget   7 requests   8 input   9 output
---       10 not before (ms or 0)   11 deadline (ms or 0)
+--       10 not before (ms or 0)   11 deadline (ms or 0)   12 run or ''
 -- Returns 'OK' or 'LEASE_LOST'.
-local now, id = clock(ARGV[1]), ARGV[2]
+local now, id, run = clock(ARGV[1]), ARGV[2], ARGV[12]
+run_when_full()
 local record = leased_record(id, ARGV[3])
 if not record then return 'LEASE_LOST' end
 redis.call('SET', PAYLOAD .. id, ARGV[4])
@@ -11,7 +12,13 @@ record.lane, record.budget = tonumber(ARGV[5]), ARGV[6]
 record.requests, record.input, record.output = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 record.deadline, record.claims = tonumber(ARGV[11]), 0
 redis.call('SADD', BUDGETS, record.budget)
-local not_before = tonumber(ARGV[10])
-if not_before > now then make_waiting(id, record, not_before) else make_ready(id, record) end
-ensure_alarm(not_before, now)
+local not_before, at = tonumber(ARGV[10]), nil
+if not_before > now and record.ends == 0 then
+  at = make_waiting(id, record, not_before)
+else
+  make_ready(id, record)
+  at = claimable_at(record, now)
+end
+count_submitted(run, 1)
+ensure_alarm(at, now)
 return 'OK'

@@ -4,6 +4,15 @@
 -- Returns for each id, in order: 'CANCELLED', 'STOPPING' (it runs) or 'UNKNOWN' (not in the queue, perhaps ended).
 local now = clock(ARGV[1])
 local answers, queued = {}, false
+run_when_full()
+
+-- arq's own `Job.abort` moves a job to the head of the queue, and there a leased one would never come due again should
+-- its worker die. A live one renews its lease long before this.
+local function keep_lease_end(id)
+  local score = redis.call('ZSCORE', QUEUE, id)
+  if not score or tonumber(score) <= 1 then redis.call('ZADD', QUEUE, math.ceil(now + 60000), id) end
+end
+
 for i = 2, #ARGV do
   local id = ARGV[i]
   local record = load_record(id)
@@ -14,6 +23,7 @@ for i = 2, #ARGV do
   elseif record and record.state == 'l' then
     record.ends = 'cancelled'
     save_record(id, record)
+    keep_lease_end(id)
     redis.call('PUBLISH', CANCEL_CHANNEL, id)
     answer = 'STOPPING'
   elseif record then

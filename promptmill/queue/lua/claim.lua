@@ -9,10 +9,12 @@
 --          disposition: 'run'; 'cancelled' or 'expired': only to be ended; 'foreign': to be adopted or buried
 local now, worker, lease_ms, most, prefix = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local claims, unconfigured = {}, {}
+run_when_full()
 
 local function lease(id, record, disposition)
   record.state, record.claims = 'l', record.claims + 1
   record.token = prefix .. '.' .. (#claims + 1)
+  record.charged = disposition == 'run' and math.floor(now) or 0
   redis.call('ZADD', QUEUE, math.ceil(now + lease_ms), id)
   save_record(id, record)
   claims[#claims + 1] = {
@@ -24,11 +26,12 @@ end
 -- 1. Whatever comes due: waits that are over, leases of the dead, deadlines, and what arq clients put in.
 local bound = most + 100 -- one call stays short however much comes due at once
 local due = redis.call('ZRANGEBYSCORE', QUEUE, '(1', now, 'LIMIT', 0, bound)
+local more_due, again = #due == bound, false
 for _, id in ipairs(due) do
   local record = load_record(id) or foreign_record()
   if record.state == 'l' then record.lost = record.lost + 1 end
   if record.budget == '' and record.ends == 0 then
-    if #claims < most then lease(id, record, 'foreign') end
+    if #claims < most then lease(id, record, 'foreign') else more_due = true end
   else
     if record.state == 'r' then leave_lane(id, record) end
     if record.ends == 0 and record.deadline > 0 and record.deadline <= now then record.ends = 'expired' end
@@ -41,26 +44,34 @@ if #claims < most then
   for _, id in ipairs(redis.call('ZRANGE', DUE, 0, most - #claims - 1)) do
     redis.call('ZREM', DUE, id)
     local record = load_record(id)
-    if record then lease(id, record, record.ends) end
+    if not record then
+      again = make_foreign(id, now) or again
+    elseif record.state == 'r' and record.ends ~= 0 then
+      lease(id, record, record.ends)
+    end
   end
 end
 
--- 3. By budget and lane. Budgets take turns, so that one with much to spend does not fill every slot.
+-- 3. By budget and lane. Budgets take turns, so that one with much to spend does not fill every slot. While more is due
+-- than was looked at, nobody is sent: among it may be the deadline of the very job that would be.
+local mended = 0
 local function head(class)
   for lane = 1, 3 do
     local key = LANE .. class .. ':' .. lane
     local id = redis.call('ZRANGE', key, 0, 0)[1]
-    while id do
+    while id and mended < bound do
       local record = load_record(id)
-      if record then return key, id, record end
-      redis.call('ZREM', key, id) -- the record is gone: somebody deleted keys by hand
+      if record and record.state == 'r' and record.ends == 0 then return key, id, record end
+      redis.call('ZREM', key, id) -- somebody deleted or overwrote keys by hand
+      mended = mended + 1
+      if not record then again = make_foreign(id, now) or again end
       id = redis.call('ZRANGE', key, 0, 0)[1]
     end
   end
 end
 
 local turns, slot = {}, nil
-for _, class in ipairs(redis.call('SMEMBERS', BUDGETS)) do
+for _, class in ipairs(more_due and {} or redis.call('SMEMBERS', BUDGETS)) do
   local budget = load_budget(class)
   if budget then
     turns[#turns + 1] = { class = class, budget = budget }
@@ -96,12 +107,12 @@ local at = now + REST_MS
 if slot then at = math.min(at, slot) end
 local event = redis.call('ZRANGEBYSCORE', QUEUE, '(' .. string.format('%.3f', now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 if event[2] then at = math.min(at, tonumber(event[2])) end
-if #due == bound or redis.call('EXISTS', DUE) == 1 then at = now end
+if more_due or again or mended == bound or redis.call('EXISTS', DUE) == 1 then at = now end
 local wait = -1
 if #claims < most then
   wait = set_alarm(worker, at, now) - now
 else
   redis.call('ZREM', IDLE, worker)
-  if slot or event[2] or at <= now then ensure_alarm(at, now) end
+  ensure_alarm(at, now)
 end
-return { string.format('%.3f', wait), unconfigured, claims }
+return { string.format('%.3f', math.ceil(wait * 1000) / 1000), unconfigured, claims } -- never too early

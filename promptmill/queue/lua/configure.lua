@@ -6,6 +6,7 @@
 -- Returns 1 if the budget is new, else 0.
 local now, key = clock(ARGV[1]), BUDGET .. ARGV[2]
 local is_new = 0
+run_when_full()
 for n, d in ipairs(DIMENSIONS) do
   local rate, burst = tonumber(ARGV[1 + 2 * n]), tonumber(ARGV[2 + 2 * n])
   if redis.call('HEXISTS', key, d .. '_tat') == 0 then

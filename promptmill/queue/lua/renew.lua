@@ -4,6 +4,7 @@
 -- Returns for each job, in order: 'OK', 'CANCELLED' (prolonged, but it is to be stopped) or 'LEASE_LOST'.
 local now, lease_ms = clock(ARGV[1]), tonumber(ARGV[2])
 local answers = {}
+run_when_full()
 for i = 3, #ARGV, 2 do
   local record = leased_record(ARGV[i], ARGV[i + 1])
   local answer = 'LEASE_LOST'

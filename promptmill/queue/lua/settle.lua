@@ -5,6 +5,7 @@
 --       input tokens used, output tokens used ('' where nobody knows), cost (nano-USD)
 -- Returns for each job, in order: 'OK' or 'LEASE_LOST'.
 local answers = {}
+run_when_full()
 for base = 0, #ARGV - 1, 9 do
   local id, token, result, keep_ms = ARGV[base + 1], ARGV[base + 2], ARGV[base + 3], tonumber(ARGV[base + 4])
   local run, status, input, output = ARGV[base + 5], ARGV[base + 6], ARGV[base + 7], ARGV[base + 8]
@@ -20,7 +21,7 @@ for base = 0, #ARGV - 1, 9 do
       redis.call('HINCRBY', RUN .. run, 'input_tokens', input == '' and 0 or input)
       redis.call('HINCRBY', RUN .. run, 'output_tokens', output == '' and 0 or output)
       redis.call('HINCRBY', RUN .. run, 'cost_nano_usd', ARGV[base + 9])
-      redis.call('EXPIRE', RUN .. run, 2592000)
+      touch_run(run)
       redis.call('PUBLISH', RUN_CHANNEL .. run, id)
     end
     redis.call('PUBLISH', DONE_CHANNEL .. id, status)

@@ -6,6 +6,7 @@
 --       12 whether the claim counts as one: 0 where no request was sent
 -- Returns 'OK' or 'LEASE_LOST'.
 local now, id, wait_ms = clock(ARGV[1]), ARGV[2], tonumber(ARGV[4])
+run_when_full()
 local record = leased_record(id, ARGV[3])
 if not record then return 'LEASE_LOST' end
 reconcile(record, ARGV[6], ARGV[7])
@@ -13,12 +14,16 @@ record.attempts = record.attempts + tonumber(ARGV[5])
 if ARGV[12] == '0' then record.claims = record.claims - 1 end
 record.route, record.budget = tonumber(ARGV[8]), ARGV[9]
 record.input, record.output = tonumber(ARGV[10]), tonumber(ARGV[11])
-redis.call('SADD', BUDGETS, record.budget)
-if wait_ms > 0 and record.ends == 0 then
-  make_waiting(id, record, now + wait_ms)
+local at
+if record.ends ~= 0 then
+  make_ready(id, record)
+  at = now
+elseif wait_ms > 0 or record.budget == '' then -- a job that nobody has adopted yet belongs to no lane
+  at = make_waiting(id, record, now + wait_ms)
 else
   make_ready(id, record)
-  wait_ms = 0
+  at = claimable_at(record, now)
 end
-ensure_alarm(now + wait_ms, now)
+if record.budget ~= '' then redis.call('SADD', BUDGETS, record.budget) end
+ensure_alarm(at, now)
 return 'OK'

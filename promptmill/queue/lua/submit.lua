@@ -23,17 +23,20 @@ for n = 1, count do
       lane = lane, budget = budget, requests = requests, input = input, output = output,
       order = order + n, claims = 0, attempts = 0, lost = 0, route = 0, deadline = deadline, ends = 0,
     }
-    if not_before > now then make_waiting(id, record, not_before) else make_ready(id, record) end
-    if not soonest or not_before < soonest then soonest = not_before end
+    local at = now
+    if not_before > now then
+      at = make_waiting(id, record, not_before)
+    else
+      make_ready(id, record)
+      if soonest ~= now then at = claimable_at(record, now) end
+    end
+    soonest = math.min(soonest or at, at)
     classes[budget] = true
-    if run ~= '' then runs[run] = (runs[run] or 0) + 1 end
+    runs[run] = (runs[run] or 0) + 1
   end
 end
 
 for class in pairs(classes) do redis.call('SADD', BUDGETS, class) end
-for run, added in pairs(runs) do
-  redis.call('HINCRBY', RUN .. run, 'submitted', added)
-  redis.call('EXPIRE', RUN .. run, 2592000)
-end
+for run, added in pairs(runs) do count_submitted(run, added) end
 if soonest then ensure_alarm(soonest, now) end
 return answers

@@ -1,0 +1,175 @@
+"""Writes the reference pages that are tables of the code's own data. `make docs`; a test fails when one is stale."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+from promptmill import jobs, settings
+from promptmill.jobs import MOVES, JobState
+from promptmill.queue import keys
+from promptmill.settings import PREFIX, Settings
+from worker import events
+from worker.outcomes import POLICIES
+from worker.quality import METRICS
+
+FOLDER = Path(__file__).parent
+
+
+def main() -> None:
+    """Write every page."""
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page(), encoding="utf-8")
+
+
+def states() -> str:
+    """Return the states of a job and who moves it."""
+    arrows = [f"    {state} --> {target}" for state in JobState for target in sorted(MOVES[state])]
+    final = [f"    {state} --> [*]" for state in JobState if not MOVES[state]]
+    about = _docstrings(jobs, "JobState")
+    rows = [f"| `{state.value}` | {about[state.name]} |" for state in JobState]
+    return "\n".join(
+        [
+            "# States of a job",
+            "",
+            "Generated from `promptmill.jobs.MOVES`.",
+            "",
+            "```mermaid",
+            "stateDiagram-v2",
+            "    [*] --> ready",
+            "    [*] --> waiting",
+            *arrows,
+            *final,
+            "```",
+            "",
+            "| state | who moves it |",
+            "|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def outcomes() -> str:
+    """Return what an attempt can come to, and what follows."""
+    rows = [
+        f"| `{policy.name}` | {policy.says} | {policy.blame} | {policy.verdict.value} "
+        f"| {'yes' if policy.verdict.value == 'retry' else 'no'} | {'yes' if policy.fallback else 'no'} |"
+        for policy in POLICIES.values()
+    ]
+    return "\n".join(
+        [
+            "# What an attempt can come to",
+            "",
+            "Generated from `worker.outcomes.POLICIES`. *final*: a dead letter at once, or a fallback; *retry*: again",
+            "after a backoff with full jitter; *wait*: likewise, using up no attempt; *pause*: nobody sends on that",
+            "budget for a time; *park*: likewise, until its owner mends something, with one job as a probe every",
+            "`probe_interval`.",
+            "",
+            "| outcome | meaning | whose fault | verdict | uses up an attempt | another model may be asked |",
+            "|---|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def settings_page() -> str:
+    """Return every setting with its default."""
+    about = _docstrings(settings, "Settings")
+    rows = []
+    for name, field in Settings.model_fields.items():
+        variable = str(field.validation_alias or PREFIX + name.upper())
+        default = field.get_default(call_default_factory=False)
+        shown = "" if default is None or field.default_factory else f"`{_plain(default)}`"
+        rows.append(f"| `{variable}` | {shown} | {about.get(name, '')} |")
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            "Generated from `promptmill.settings.Settings`. Each can stand in the environment under this name, or in",
+            "`promptmill.toml` (or the file that `PROMPTMILL_CONFIG` names) in small letters without the prefix; the",
+            "environment wins, options of the command line win over both. Times are seconds.",
+            "",
+            "| variable | default | meaning |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "Limits of one model class, and models that this promptmill does not know:",
+            "",
+            "```toml",
+            "[budgets.haiku-5-5]",
+            "rpm = 5000",
+            "itpm = 5_000_000",
+            "otpm = 1_000_000",
+            "",
+            "[budgets.our-gateway]",
+            'models = ["our-model", "our-model-mini"]',
+            "rpm = 300",
+            "```",
+            "",
+        ]
+    )
+
+
+def keys_page() -> str:
+    """Return the table of Redis keys."""
+    return "# Redis keys\n\nGenerated from `promptmill.queue.keys`.\n\n" + inspect.cleandoc(keys.__doc__ or "") + "\n"
+
+
+def events_page() -> str:
+    """Return the table of log events."""
+    about = _docstrings(events)
+    rows = [f"| `{getattr(events, name)}` | {text} |" for name, text in about.items()]
+    head = ["# Log events", "", "Generated from `worker.events`.", "", "| event | fields, and when |", "|---|---|"]
+    return "\n".join([*head, *rows, ""])
+
+
+def metrics() -> str:
+    """Return the quality metrics with what each can and cannot see."""
+    parts = ["# Quality metrics", "", "Generated from `worker.quality.METRICS`.", ""]
+    for metric in METRICS:
+        parts += [f"## `{metric.name}`", "", metric.explanation, ""]
+    return "\n".join(parts)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "states.md": states,
+    "outcomes.md": outcomes,
+    "settings.md": settings_page,
+    "keys.md": keys_page,
+    "events.md": events_page,
+    "metrics.md": metrics,
+}
+
+
+def _docstrings(module: object, class_name: str | None = None) -> dict[str, str]:
+    """Return the strings that stand under the assignments of a module or of one of its classes, by name."""
+    body = ast.parse(inspect.getsource(module)).body  # type: ignore[arg-type]
+    if class_name is not None:
+        body = next(node.body for node in body if isinstance(node, ast.ClassDef) and node.name == class_name)
+    found: dict[str, str] = {}
+    name = ""
+    for node in body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            found[name] = ""
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            name = node.target.id
+            found[name] = ""
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and name:
+            found[name] = " ".join(str(node.value.value).split())
+            name = ""
+        else:
+            name = ""
+    return found
+
+
+def _plain(value: object) -> object:
+    return f"{value.total_seconds():g}" if hasattr(value, "total_seconds") else value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""`promptmill dead`: jobs that will not be tried again by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import click
+import orjson
+from rich.table import Table
+
+from producers.cli.console import print_json, remark, terminal
+from producers.cli.options import load_settings
+from producers.cli.queue_address import QueueAddress, reachable_queue
+from producers.cli.redrive import redrive as send_back
+from promptmill.errors import BadInput
+from promptmill.queue import connect
+from promptmill.results import DeadLetter
+from promptmill.store import ResultStore
+
+_AT_A_TIME: Final = 100
+
+reason_option = click.option("--reason", metavar="NAME", help="Only those that died of this, such as invalid_request.")
+
+
+@click.group()
+def dead() -> None:
+    """Look after dead letters: jobs that failed for good, kept whole with the reason.
+
+    `list` shows why, `show` the whole job, `redrive` sends jobs back once the cause is mended, `purge` deletes them.
+    """
+
+
+@dead.command(name="list")
+@reason_option
+@click.option("--limit", type=click.IntRange(min=1), default=50, metavar="N", help="How many.  [default: 50]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def list_letters(reason: str | None, limit: int, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """List open dead letters, the oldest first."""
+    letters = asyncio.run(_list(reason, limit))
+    if as_json:
+        for letter in letters:
+            click.echo(orjson.dumps(_summary(letter)))
+        return
+    if not letters:
+        click.echo("no dead letters")
+        return
+    table = Table()
+    for name in ("job", "died (UTC)", "reason", "attempts", "message"):
+        table.add_column(name, justify="right" if name == "attempts" else "left", overflow="fold")
+    for letter in letters:
+        died_at = letter.died_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        table.add_row(letter.job_id, died_at, letter.reason, str(letter.attempts), letter.message)
+    terminal().print(table)
+
+
+@dead.command()
+@click.argument("job_id", metavar="JOB")
+def show(job_id: str) -> None:
+    """Show a dead letter whole, as JSON: the reason, every attempt, and the job with its prompt."""
+    print_json(asyncio.run(_show(job_id)))
+
+
+@dead.command(
+    epilog="""\b
+Examples:
+  promptmill dead redrive 3kx9v0a1b2c3d4e5f6g7
+  promptmill dead redrive --reason not_found
+  promptmill dead redrive --all
+"""
+)
+@click.argument("job_ids", nargs=-1, metavar="[JOB]...")
+@reason_option
+@click.option("--all", "everything", is_flag=True, help="Every open dead letter.")
+def redrive(job_ids: tuple[str, ...], reason: str | None, everything: bool) -> None:  # noqa: FBT001 - click's way
+    """Send dead letters back to the queue, where they are tried like new jobs.
+
+    A deadline that has passed is dropped. Exit code 1: some could not be sent back, because nothing is known of them
+    or their payload cannot be read as a job.
+    """
+    if sum((bool(job_ids), reason is not None, everything)) != 1:
+        raise click.UsageError("expected job ids, --reason or --all")
+    with reachable_queue(load_settings()) as address:
+        queued, refused = asyncio.run(_redrive(address, job_ids, reason))
+    for job_id, why in refused:
+        remark(f"{job_id}: {why}")
+    click.echo(f"{queued:,} sent back to the queue" + (f", {len(refused):,} not" if refused else ""))
+    if refused:
+        raise click.exceptions.Exit(1)
+
+
+@dead.command(
+    epilog="""\b
+Examples:
+  promptmill dead purge --older-than 30
+  promptmill dead purge --older-than 0 --reason invalid_request
+"""
+)
+@click.option(
+    "--older-than",
+    "days",
+    type=click.FloatRange(min=0),
+    required=True,
+    metavar="DAYS",
+    help="Only those that died so many days ago; 0: all.",
+)
+@reason_option
+def purge(days: float, reason: str | None) -> None:
+    """Delete dead letters, with the prompts in them. The jobs' results stay in the store; nothing can be redriven."""
+    count = asyncio.run(_purge(timedelta(days=days), reason))
+    click.echo(f"{count:,} dead letters deleted")
+
+
+async def _list(reason: str | None, limit: int) -> list[DeadLetter]:
+    async with await ResultStore.open(load_settings().store) as store:
+        return await store.dead_letters(reason=reason, limit=limit)
+
+
+async def _show(job_id: str) -> dict[str, Any]:
+    async with await ResultStore.open(load_settings().store) as store:
+        letter = await store.dead_letter(job_id)
+        if letter is None:
+            raise BadInput(
+                f"there is no open dead letter of job {job_id!r}; `promptmill dead list` shows those there are"
+            )
+        attempts = (await store.attempts([job_id])).get(job_id, ())
+    return {
+        **_summary(letter),
+        "tried": [attempt.to_line() for attempt in attempts],
+        "payload": _readable(letter.payload),
+    }
+
+
+async def _redrive(
+    address: QueueAddress, job_ids: tuple[str, ...], reason: str | None
+) -> tuple[int, list[tuple[str, str]]]:
+    redis, queued, refused = connect(address.url), 0, list[tuple[str, str]]()
+    try:
+        async with await ResultStore.open(address.settings.store) as store:
+            async for letters in _chosen(store, job_ids, reason, refused):
+                done = await send_back(letters, redis, store, address.settings)
+                queued += done.queued
+                refused += done.refused
+    finally:
+        await redis.aclose()
+    return queued, refused
+
+
+async def _chosen(
+    store: ResultStore, job_ids: tuple[str, ...], reason: str | None, unknown: list[tuple[str, str]]
+) -> AsyncIterator[list[DeadLetter]]:
+    if not job_ids:
+        last = None
+        while page := await store.dead_letters(reason=reason, limit=_AT_A_TIME, after=last):
+            yield page
+            last = page[-1]
+        return
+    for job_id in job_ids:
+        letter = await store.dead_letter(job_id)
+        if letter is None:
+            unknown.append((job_id, "there is no open dead letter of this job"))
+        else:
+            yield [letter]
+
+
+async def _purge(age: timedelta, reason: str | None) -> int:
+    async with await ResultStore.open(load_settings().store) as store:
+        return await store.purge_dead(before=datetime.now(UTC) - age, reason=reason)
+
+
+def _summary(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": letter.job_id,
+        "reason": letter.reason,
+        "message": letter.message,
+        "died_at": letter.died_at.isoformat(),
+        "attempts": letter.attempts,
+        "redrivable": letter.redrivable,
+    }
+
+
+def _readable(payload: bytes) -> Any:
+    try:
+        return orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return payload.decode("utf-8", "backslashreplace")

@@ -1,0 +1,227 @@
+"""What the queue looks like just now, read from Redis without disturbing anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+import orjson
+from redis.asyncio import Redis
+
+from promptmill.jobs import Lane
+from promptmill.pacing import DIMENSIONS, MS_PER_MINUTE
+from promptmill.queue import keys
+from promptmill.queue.connection import redis_errors
+
+GONE_AFTER: Final = timedelta(seconds=15)
+"""A worker reports every few seconds; one silent for this long is dead or cut off, and its leases have run out."""
+
+RECORDS_READ: Final = 10_000
+"""Jobs outside their lanes whose records are looked at. Leases end soonest, so they come first among these."""
+
+_LEASED: Final = "l"
+_NANO: Final = Decimal(10) ** -9
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetView:
+    """One model class: what waits for it and how fast it may be spent."""
+
+    name: str
+    lanes: Mapping[str, int]
+    """Jobs that are ready, by lane."""
+    per_minute: Mapping[str, float]
+    """By dimension, headroom taken off; empty where no worker has set the budget yet."""
+    debt_ms: Mapping[str, float]
+    """By dimension: how long until it is full again."""
+    next_request_ms: float
+    """How long until the next request may be sent, tokens aside."""
+    blocked_until: datetime | None
+    blocked_because: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """What a worker last said of itself."""
+
+    id: str
+    host: str
+    pid: int
+    running: int
+    free: int
+    version: str
+    started_at: datetime
+    seen_at: datetime
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run: what was submitted and how it ended."""
+
+    id: str
+    submitted: int
+    ended: Mapping[str, int]
+    """By status."""
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Decimal
+    last_change: datetime
+
+    @property
+    def open(self) -> int:
+        """Jobs that have not ended."""
+        return max(0, self.submitted - sum(self.ended.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything that is in Redis, counted."""
+
+    at: datetime
+    """On Redis' clock."""
+    jobs: int
+    ready: int
+    waiting: int
+    """Until a time: deferred, snoozed, or just put in by an arq client."""
+    leased: int
+    to_be_ended: int
+    """Ready as well: cancelled or expired, they need no request."""
+    budgets: tuple[BudgetView, ...]
+    workers: tuple[WorkerView, ...]
+    runs: tuple[RunView, ...]
+    """Those that changed last, the newest first."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the overview as `promptmill status --json` prints it."""
+        runs = [{**asdict(run), "open": run.open, "cost_usd": str(run.cost_usd)} for run in self.runs]
+        return {**asdict(self), "runs": runs}
+
+
+async def read_overview(redis: Redis, *, runs: int) -> Overview:
+    """Return the overview with the latest `runs` runs. Raises QueueUnavailable."""
+    with redis_errors():
+        seconds, microseconds = await redis.time()
+        now = datetime.fromtimestamp(seconds + microseconds / 1e6, UTC)
+        names = sorted(name.decode() for name in await redis.smembers(keys.BUDGETS))  # type: ignore[misc]
+        budgets = tuple([await _budget(redis, name, now) for name in names])
+        jobs, to_be_ended = await redis.zcard(keys.QUEUE), await redis.zcard(keys.DUE)
+        leased = await _leased(redis)
+        ready = min(jobs - leased, to_be_ended + sum(sum(budget.lanes.values()) for budget in budgets))
+        return Overview(
+            at=now,
+            jobs=jobs,
+            ready=ready,
+            waiting=jobs - leased - ready,
+            leased=leased,
+            to_be_ended=to_be_ended,
+            budgets=budgets,
+            workers=await _workers(redis, now),
+            runs=await _runs(redis, now, runs),
+        )
+
+
+async def _budget(redis: Redis, name: str, now: datetime) -> BudgetView:
+    async with redis.pipeline(transaction=False) as pipeline:
+        pipeline.hgetall(keys.BUDGET + name)
+        for lane in range(1, len(Lane) + 1):
+            pipeline.zcard(f"{keys.LANE}{name}:{lane}")
+        stored, *counts = await pipeline.execute()
+    fields = {key.decode(): value.decode() for key, value in stored.items()}
+    now_ms = now.timestamp() * 1000
+    rates = {d: float(fields[f"{d}_rate"]) for d in DIMENSIONS if f"{d}_rate" in fields}
+    tats = {d: float(fields[f"{d}_tat"]) for d in rates}
+    blocked_ms = float(fields.get("blocked_until", 0))
+    next_ms = blocked_ms
+    if "requests" in rates:
+        burst = float(fields["requests_burst"])
+        next_ms = max(blocked_ms, tats["requests"] + (min(1, burst) - burst) * MS_PER_MINUTE / rates["requests"])
+    return BudgetView(
+        name=name,
+        lanes=dict(zip((lane.value for lane in Lane), counts, strict=True)),
+        per_minute=rates,
+        debt_ms={d: max(0.0, round(tat - now_ms, 1)) for d, tat in tats.items()},
+        next_request_ms=max(0.0, round(next_ms - now_ms, 1)),
+        blocked_until=datetime.fromtimestamp(blocked_ms / 1000, UTC) if blocked_ms > now_ms else None,
+        blocked_because=fields.get("reason") if blocked_ms > now_ms else None,
+    )
+
+
+async def _leased(redis: Redis) -> int:
+    timed = await redis.zrangebyscore(keys.QUEUE, "(1", "+inf", start=0, num=RECORDS_READ)
+    records = await redis.hmget(keys.JOBS, timed) if timed else []  # type: ignore[misc]
+    return sum(1 for record in records if _state(record) == _LEASED)
+
+
+def _state(record: bytes | None) -> str | None:
+    try:
+        fields = orjson.loads(record or b"null")
+    except orjson.JSONDecodeError:
+        return None
+    return fields[0] if isinstance(fields, list) and fields else None
+
+
+async def _workers(redis: Redis, now: datetime) -> tuple[WorkerView, ...]:
+    views = []
+    for name, said in (await redis.hgetall(keys.WORKERS)).items():  # type: ignore[misc]
+        try:
+            fields = orjson.loads(said)
+            seen_at = _time(fields["seen_at"])
+            views.append(
+                WorkerView(
+                    id=name.decode(),
+                    host=str(fields["host"]),
+                    pid=int(fields["pid"]),
+                    running=int(fields["running"]),
+                    free=int(fields["free"]),
+                    version=str(fields["version"]),
+                    started_at=_time(fields["started_at"]),
+                    seen_at=seen_at,
+                    gone=now - seen_at > GONE_AFTER,
+                )
+            )
+        except (ValueError, KeyError, TypeError):
+            continue  # of a later version, or not ours
+    return tuple(sorted(views, key=lambda view: (view.gone, view.host, view.pid)))
+
+
+def _time(value: Any) -> datetime:
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC)
+    at = datetime.fromisoformat(value)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+async def _runs(redis: Redis, now: datetime, limit: int) -> tuple[RunView, ...]:
+    if limit == 0:
+        return ()
+    names = [name.decode() async for name in redis.scan_iter(match=f"{keys.RUN}*", count=10_000, _type="hash")]
+    async with redis.pipeline(transaction=False) as pipeline:
+        for name in names:
+            pipeline.pttl(name)
+        left = await pipeline.execute() if names else []
+    newest = sorted(zip(left, names, strict=True), reverse=True)[:limit]
+    return tuple([await _run(redis, name, now - _KEPT + timedelta(milliseconds=ttl)) for ttl, name in newest])
+
+
+_KEPT: Final = timedelta(days=30)
+"""A run's counts are kept for this long after their last change, so what is left of it dates that change."""
+
+_RUN_STATUSES: Final = ("succeeded", "failed", "cancelled", "expired")
+
+
+async def _run(redis: Redis, name: str, last_change: datetime) -> RunView:
+    stored = await redis.hgetall(name)  # type: ignore[misc]
+    counts = {key.decode(): int(value) for key, value in stored.items()}
+    return RunView(
+        id=name.removeprefix(keys.RUN),
+        submitted=counts.get("submitted", 0),
+        ended={status: counts[status] for status in _RUN_STATUSES if status in counts},
+        input_tokens=counts.get("input_tokens", 0),
+        output_tokens=counts.get("output_tokens", 0),
+        cost_usd=counts.get("cost_nano_usd", 0) * _NANO,
+        last_change=last_change,
+    )

@@ -1,0 +1,217 @@
+"""What the budget promises, whatever is asked of it and whenever."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import accumulate, pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptmill.models import Limits
+from promptmill.pacing import DIMENSIONS, MS_PER_MINUTE, Budget, Cost, Pace, paces
+
+NOW = 1_000_000.0
+SLACK = 1e-6
+
+rates = st.floats(min_value=1, max_value=1_000_000)
+
+
+def one_dimension(pace: Pace) -> dict[str, Pace]:
+    """Paces of which only the input tokens bind."""
+    free = Pace(1e12, 1e12)
+    return {"requests": free, "input": pace, "output": free}
+
+
+def full(of: dict[str, Pace], now: float = NOW) -> Budget:
+    return Budget(of, dict.fromkeys(of, now))
+
+
+def send_all(budget: Budget, costs: list[int], *, gaps: list[float]) -> list[tuple[float, int]]:
+    """Send one after the other as soon as each may go, after a gap; when each went, and its units."""
+    now, sent = NOW, []
+    for units, gap in zip(costs, gaps, strict=True):
+        cost = Cost(1, units, 0)
+        now = max(now + gap, budget.admissible_at(cost, now + gap))
+        budget = budget.charge(cost, now)
+        sent.append((now, units))
+    return sent
+
+
+def assert_within(pace: Pace, used: list[tuple[float, float]], *, largest: float) -> None:
+    """In no window is more used than the rate gives and the burst holds, and a request larger than it runs over."""
+    for first in range(len(used)):
+        total = 0.0
+        for at, units in used[first:]:
+            total += units
+            allowed = pace.rate * (at - used[first][0]) / MS_PER_MINUTE + max(pace.burst, largest)
+            assert total <= allowed * (1 + 1e-9) + 1e-3
+
+
+schedules = st.lists(
+    st.tuples(st.integers(1, 500), st.one_of(st.just(0.0), st.floats(0, 60_000))), min_size=1, max_size=30
+)
+
+
+@given(rate=rates, burst=st.floats(1, 1_000), schedule=schedules)
+def test_no_window_holds_more_than_the_rate_and_the_burst(rate, burst, schedule):
+    costs, gaps = zip(*schedule, strict=True)
+    pace = Pace(rate, burst)
+    sent = send_all(full(one_dimension(pace)), list(costs), gaps=list(gaps))
+    assert_within(pace, sent, largest=max(costs) + burst if max(costs) > burst else burst)
+
+
+@given(rate=rates, burst=st.floats(500, 1_000), schedule=schedules)
+def test_requests_that_fit_into_the_bucket_never_use_more_than_the_rate_and_the_burst(rate, burst, schedule):
+    costs, gaps = zip(*schedule, strict=True)
+    pace = Pace(rate, burst)
+    assert_within(pace, send_all(full(one_dimension(pace)), list(costs), gaps=list(gaps)), largest=0)
+
+
+@given(rate=rates, burst=st.floats(1, 1_000), costs=st.lists(st.integers(1, 2_000), min_size=2, max_size=30))
+def test_under_a_backlog_nothing_of_the_rate_is_lost(rate, burst, costs):
+    """Work-conserving: whoever had to wait went the moment that the bucket held what it needed."""
+    pace = Pace(rate, burst)
+    sent = send_all(full(one_dimension(pace)), costs, gaps=[0.0] * len(costs))
+    for (before, _), (at, units), so_far in zip(sent, sent[1:], accumulate(costs), strict=False):
+        if at > before:
+            held = burst + rate * (at - NOW) / MS_PER_MINUTE - so_far
+            assert held == pytest.approx(min(units, burst), rel=1e-6, abs=1e-6 * rate)
+
+
+@given(rate=rates, burst=st.floats(1, 100), count=st.integers(2, 50))
+def test_equal_requests_go_at_even_distances_once_the_burst_is_spent(rate, burst, count):
+    pace = Pace(rate, burst)
+    sent = send_all(full(one_dimension(pace)), [1] * count, gaps=[0.0] * count)
+    steady = [later - earlier for (earlier, _), (later, _) in pairwise(sent)][math.ceil(burst) :]
+    assert all(gap == pytest.approx(pace.ms_per_unit, rel=1e-6, abs=1e-6) for gap in steady)
+
+
+orders = st.lists(
+    st.tuples(st.integers(1, 500), st.floats(0, 2_000), st.floats(0, 1), st.floats(0, 5_000)), min_size=1, max_size=12
+)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One request: what was reserved when it was sent, and what it reports at a later time."""
+
+    at: float
+    reports_at: float
+    reserved: Cost
+    used: Cost
+
+
+@given(rate=st.floats(1_000, 100_000), burst=st.floats(500, 2_000), orders=orders)
+def test_refunds_let_no_more_be_used_than_rate_and_burst_and_what_those_in_flight_gave_back(rate, burst, orders):
+    """A refund is for what was reserved before: only those in flight when a window begins can add to it."""
+    pace = Pace(rate, burst)
+    sent = run_orders(full(one_dimension(pace)), orders)
+    for first in sent:
+        in_flight = [other for other in sent if other.at < first.at <= other.reports_at]
+        given_back = sum(other.reserved.input - other.used.input for other in in_flight)
+        used = 0
+        for last in (other for other in sent if other.at >= first.at):
+            used += last.used.input
+            allowed = pace.rate * (last.at - first.at) / MS_PER_MINUTE + pace.burst + given_back
+            assert used <= allowed * (1 + 1e-9) + 1e-3
+
+
+def run_orders(budget: Budget, orders) -> list[Sent]:
+    """Send each request when it may go, and report each after its latency."""
+    now, open_reports, sent = NOW, [], []
+    for units, gap, share, latency in orders:
+        now += gap
+        reserved = Cost(1, units, 0)
+        while True:
+            for report in [report for report in open_reports if report.reports_at <= now]:
+                budget = budget.reconcile(report.reserved, report.used, charged_at=report.at)
+                open_reports.remove(report)
+            at = budget.admissible_at(reserved, now)
+            if at <= now:
+                break
+            now = min([at, *(report.reports_at for report in open_reports)])
+        budget = budget.charge(reserved, now)
+        sent.append(Sent(now, now + latency, reserved, Cost(1, int(units * share), 0)))
+        open_reports.append(sent[-1])
+    return sent
+
+
+def test_a_refund_after_the_bucket_was_full_again_gives_nothing():
+    budget = full(one_dimension(Pace(rate=60_000, burst=1_000)))
+    whole, none = Cost(1, 1_000, 0), Cost(1, 0, 0)
+    later = NOW + 1_000
+    twice = budget.charge(whole, NOW).charge(whole, later)
+    assert twice.reconcile(whole, none, charged_at=NOW).tats["input"] == later + 1_000
+    assert twice.reconcile(whole, none, charged_at=later).tats["input"] == later
+
+
+@given(reserved=st.integers(0, 1_000), used=st.integers(0, 3_000))
+def test_a_bucket_that_was_never_full_since_ends_where_charging_the_truth_would_have_led(reserved, used):
+    of = one_dimension(Pace(60_000, 1_000))
+    spent = full(of).charge(Cost(1, 500, 0), NOW)
+    corrected = spent.charge(Cost(1, reserved, 0), NOW).reconcile(
+        Cost(1, reserved, 0), Cost(1, used, 0), charged_at=NOW
+    )
+    assert corrected.tats["input"] == pytest.approx(spent.charge(Cost(1, used, 0), NOW).tats["input"])
+
+
+def test_a_request_stays_charged_when_tokens_are_corrected():
+    of = dict.fromkeys(DIMENSIONS, Pace(60, 1))
+    budget = full(of).charge(Cost(1, 1, 1), NOW)
+    assert budget.reconcile(Cost(1, 1, 1), Cost(0, 0, 0), charged_at=NOW).tats == {
+        "requests": NOW + 1_000,
+        "input": NOW,
+        "output": NOW,
+    }
+
+
+def test_an_empty_budget_admits_its_first_request_when_its_share_has_come_in():
+    of = one_dimension(Pace(rate=60, burst=10))
+    budget = Budget.empty(of, NOW)
+    assert budget.admissible_at(Cost(1, 1, 0), NOW) == NOW + 1_000
+    assert budget.admissible_at(Cost(1, 10, 0), NOW) == NOW + 10_000
+
+
+def test_a_request_larger_than_the_bucket_goes_on_a_full_bucket_and_leaves_a_debt():
+    of = one_dimension(Pace(rate=60, burst=10))
+    huge = Cost(1, 100, 0)
+    budget = full(of)
+    assert budget.admissible_at(huge, NOW) == NOW
+    assert budget.charge(Cost(1, 1, 0), NOW).admissible_at(huge, NOW) == NOW + 1_000
+    assert budget.charge(huge, NOW).admissible_at(Cost(1, 10, 0), NOW) == NOW + 100_000
+
+
+def test_a_block_holds_everybody_back_and_nobody_after_it():
+    budget = Budget(dict.fromkeys(DIMENSIONS, Pace(60, 1)), dict.fromkeys(DIMENSIONS, NOW), blocked_until=NOW + 5)
+    assert budget.admissible_at(Cost(), NOW) == NOW + 5
+    assert budget.admissible_at(Cost(), NOW + 5) == NOW + 5
+
+
+def test_paces_leave_the_headroom_unused_and_hold_a_burst_of_a_time():
+    limits = Limits(requests=1_000, input_tokens=2_000_000, output_tokens=400_000)
+    pace = paces(
+        limits, headroom=0.01, request_burst=timedelta(milliseconds=50), token_burst=timedelta(seconds=1)
+    )
+    assert {d: p.rate for d, p in pace.items()} == pytest.approx(
+        {"requests": 990, "input": 1_980_000, "output": 396_000}
+    )
+    assert {d: p.burst for d, p in pace.items()} == pytest.approx(
+        {"requests": 1 + 990 * 0.05 / 60, "input": 33_000, "output": 6_600}
+    )
+
+
+@given(limit=st.integers(1, 10**9), headroom=st.floats(0, 0.9), burst=st.floats(0, 60))
+def test_every_bucket_holds_at_least_one_unit(limit, headroom, burst):
+    """Else nothing would ever go."""
+    pace = paces(
+        Limits(limit, limit, limit),
+        headroom=headroom,
+        request_burst=timedelta(seconds=burst),
+        token_burst=timedelta(seconds=burst),
+    )
+    assert tuple(pace) == DIMENSIONS
+    assert all(p.burst >= 1 and p.rate > 0 for p in pace.values())

@@ -1,0 +1,206 @@
+"""What follows from an outcome: the whole table, and the numbers at its edges."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from promptmill.jobs import Lane
+from promptmill.pacing import Cost
+from promptmill.queue import Claim, Disposition
+from tests.support.workers import make_job, make_settings
+from worker.decisions import GoBack, Settle, backoff, decide
+from worker.outcomes import POLICIES, Verdict
+
+NOTHING = timedelta(0)
+SECOND = timedelta(seconds=1)
+OTHER = "claude-sonnet-5-5"
+
+
+def claim(**fields) -> Claim:
+    about = {
+        "job_id": "job-1",
+        "disposition": Disposition.RUN,
+        "token": "t",
+        "number": 1,
+        "attempts": 0,
+        "lost": 0,
+        "route": 0,
+        "lane": Lane.STANDARD,
+        "budget": "haiku-5-5",
+        "reserved": Cost(),
+        "payload": b"{}",
+    }
+    return Claim(**{**about, **fields})
+
+
+def after(outcome: str, *, fallbacks=(), retry_after=None, chance=0.5, job=None, settings=None, **of_claim):
+    return decide(
+        POLICIES[outcome],
+        retry_after=retry_after,
+        claim=claim(**of_claim),
+        job=make_job(fallbacks=fallbacks, **(job or {})),
+        settings=make_settings(**(settings or {})),
+        chance=lambda: chance,
+    )
+
+
+FIRST_TIME = {
+    # outcome: wait, whether an attempt is used up, pause; None: the job ends
+    "succeeded": None,
+    "rate_limited": (NOTHING, False, 5 * SECOND),
+    "ramp_limited": (NOTHING, False, 15 * SECOND),
+    "spend_limit_reached": (NOTHING, False, 30 * SECOND),
+    "bad_key": (NOTHING, False, 30 * SECOND),
+    "billing_problem": (NOTHING, False, 30 * SECOND),
+    "not_permitted": (NOTHING, False, 30 * SECOND),
+    "invalid_request": None,
+    "not_found": None,
+    "too_large": None,
+    "request_timeout": (SECOND, True, None),
+    "conflict": (SECOND, True, None),
+    "server_error": (SECOND, True, None),
+    "unavailable": (SECOND, False, None),
+    "gateway_timeout": (SECOND, True, None),
+    "overloaded": (SECOND, False, None),
+    "connection_failed": (SECOND, False, None),
+    "tls_failed": (SECOND, False, None),
+    "timed_out": (SECOND, True, None),
+    "cut_off": (SECOND, True, None),
+    "interrupted": (SECOND, False, None),
+    "empty_body": (SECOND, True, None),
+    "not_json": (SECOND, True, None),
+    "not_a_message": (SECOND, True, None),
+    "incomplete_message": (SECOND, True, None),
+    "empty_answer": None,
+    "refused": None,
+    "payload_missing": None,
+    "unreadable_payload": None,
+    "unknown_function": None,
+    "payload_too_new": None,
+    "bad_job": None,
+    "lost_too_often": None,
+    "unrecognised": (SECOND, True, None),
+    "internal_error": (SECOND, True, None),
+}
+
+
+def test_the_table_is_complete():
+    assert set(FIRST_TIME) == set(POLICIES)
+
+
+@pytest.mark.parametrize("outcome", FIRST_TIME)
+def test_after_the_first_attempt(outcome):
+    expected = FIRST_TIME[outcome]
+    decision = after(outcome)
+    if expected is None:
+        assert decision == Settle()
+    else:
+        wait, uses_attempt, pause = expected
+        assert decision == GoBack(wait, uses_attempt=uses_attempt, route=0, pause=pause)
+
+
+RETRIED = [name for name, policy in POLICIES.items() if policy.verdict is Verdict.RETRY]
+WAITING = [name for name, policy in POLICIES.items() if policy.verdict is Verdict.WAIT]
+RESTING = [name for name, policy in POLICIES.items() if policy.verdict in {Verdict.PAUSE, Verdict.PARK}]
+ELSEWHERE = [name for name, policy in POLICIES.items() if policy.fallback]
+
+
+@pytest.mark.parametrize("outcome", RETRIED)
+def test_a_job_ends_with_the_last_attempt_that_it_may_use(outcome):
+    assert isinstance(after(outcome, attempts=4), GoBack)
+    assert after(outcome, attempts=5) == Settle()
+
+
+@pytest.mark.parametrize("outcome", RETRIED)
+def test_a_job_may_have_its_own_number_of_attempts(outcome):
+    assert after(outcome, attempts=0, job={"max_attempts": 1}) == Settle()
+    assert isinstance(after(outcome, attempts=6, job={"max_attempts": 8}), GoBack)
+
+
+@pytest.mark.parametrize("outcome", WAITING + RESTING)
+def test_waiting_never_ends_and_uses_up_nothing(outcome):
+    decision = after(outcome, number=1_000_000, attempts=5)
+    assert isinstance(decision, GoBack)
+    assert not decision.uses_attempt
+
+
+@pytest.mark.parametrize("outcome", ELSEWHERE)
+def test_another_model_is_asked_once_the_first_has_had_its_share(outcome):
+    decision = after(outcome, fallbacks=(OTHER,), attempts=5, number=6)
+    assert decision == GoBack(NOTHING, uses_attempt=POLICIES[outcome].verdict is not Verdict.WAIT, route=1)
+
+
+@pytest.mark.parametrize("outcome", [name for name in ELSEWHERE if POLICIES[name].verdict is Verdict.FINAL])
+def test_what_this_model_will_never_answer_goes_to_the_next_at_once(outcome):
+    assert after(outcome, fallbacks=(OTHER,)) == GoBack(NOTHING, uses_attempt=True, route=1)
+
+
+@pytest.mark.parametrize("outcome", [name for name in ELSEWHERE if POLICIES[name].verdict is Verdict.WAIT])
+def test_an_outage_of_one_model_sends_its_jobs_to_the_next_after_some_tries(outcome):
+    assert after(outcome, fallbacks=(OTHER,), number=5).route == 0
+    assert after(outcome, fallbacks=(OTHER,), number=6).route == 1
+    assert after(outcome, fallbacks=(OTHER,), number=7, route=1).route == 1
+
+
+@pytest.mark.parametrize("outcome", sorted(set(POLICIES) - set(ELSEWHERE)))
+def test_another_model_is_not_asked_where_it_could_not_help(outcome):
+    decision = after(outcome, fallbacks=(OTHER,), attempts=5, number=6)
+    assert decision == Settle() or decision.route == 0
+
+
+def test_a_fallback_has_attempts_of_its_own():
+    assert after("timed_out", fallbacks=(OTHER,), route=1, attempts=6).route == 1
+    assert after("timed_out", fallbacks=(OTHER,), route=1, attempts=11) == Settle()
+
+
+def test_after_the_last_fallback_the_job_ends():
+    assert after("refused", fallbacks=(OTHER, "claude-opus-5-5"), route=1).route == 2
+    assert after("refused", fallbacks=(OTHER, "claude-opus-5-5"), route=2, attempts=2) == Settle()
+
+
+def test_a_fallback_whose_limits_this_worker_does_not_know_is_passed_over():
+    """The producer's settings declared it; sending unpaced would break I4, crashing would pay for the job again."""
+    assert after("refused", fallbacks=("claude-of-tomorrow", OTHER)).route == 2
+    assert after("refused", fallbacks=("claude-of-tomorrow",)) == Settle()
+
+
+@pytest.mark.parametrize("outcome", ["rate_limited", "ramp_limited"])
+def test_a_pause_is_as_long_as_the_provider_says(outcome):
+    assert after(outcome, retry_after=timedelta(minutes=3)).pause == timedelta(minutes=3)
+
+
+def test_a_parked_budget_is_probed_at_its_own_interval_whatever_the_provider_says():
+    decision = after("bad_key", retry_after=timedelta(minutes=3), settings={"probe_interval": timedelta(seconds=9)})
+    assert decision.pause == timedelta(seconds=9)
+
+
+@pytest.mark.parametrize("outcome", RETRIED + WAITING)
+def test_nobody_comes_back_before_the_provider_wants_it(outcome):
+    assert after(outcome, retry_after=timedelta(seconds=40), chance=0.999).wait == timedelta(seconds=40)
+    assert after(outcome, retry_after=timedelta(milliseconds=1), chance=0.5).wait == SECOND
+
+
+def test_backoff_doubles_up_to_its_limit():
+    settings = make_settings(backoff=SECOND, max_backoff=timedelta(seconds=60))
+    means = [backoff(failures, settings, lambda: 0.5).total_seconds() for failures in (0, 1, 2, 3, 5, 6, 7, 99)]
+    assert means == [1, 2, 4, 8, 32, 60, 60, 60]
+
+
+@pytest.mark.parametrize("failures", [0, 3, 10_000])
+def test_backoff_is_spread_from_nothing_to_twice_its_mean(failures):
+    settings = make_settings()
+    mean = backoff(failures, settings, lambda: 0.5)
+    assert backoff(failures, settings, lambda: 0.0) == NOTHING
+    assert 1.99 * mean < backoff(failures, settings, lambda: 0.999) < 2 * mean
+
+
+def test_backoff_of_days_does_not_overflow():
+    settings = make_settings(backoff=timedelta(days=1), max_backoff=timedelta(days=30))
+    assert backoff(1_000, settings, lambda: 0.5) == timedelta(days=30)
+
+
+def test_retries_back_off_by_attempts_used_and_outages_by_requests_sent():
+    assert after("server_error", attempts=3, number=9).wait == timedelta(seconds=8)
+    assert after("overloaded", attempts=0, number=4).wait == timedelta(seconds=8)

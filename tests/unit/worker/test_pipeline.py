@@ -1,0 +1,606 @@
+"""The way of one job: every way there is, and in which order the steps are taken."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from structlog.testing import capture_logs
+
+from promptmill.pacing import Cost, Pace
+from promptmill.queue import keys
+from promptmill.results import Status, Usage
+from promptmill.wire import unpack_envelope, unpack_job
+from tests.support.providers import Held, answering, failing, message, sending
+from tests.support.queues import PLENTY
+from tests.support.workers import LONG, REQUEST, make_job, workshop
+from worker.calls import StopReason
+
+OTHER = "claude-sonnet-5-5"
+SECOND = timedelta(seconds=1)
+
+ANSWERED = ["look up", "answered", "record result", "recorded result", "settle", "settled"]
+TRIED = ["look up", "answered", "record attempt", "recorded attempt", "snooze", "snoozed"]
+
+
+def outcomes(result) -> list[str]:
+    return [attempt.outcome for attempt in result.attempts]
+
+
+async def is_gone(shop) -> bool:
+    """Whether nothing of any job is left in Redis but results."""
+    left = {key for key in await shop.redis.keys("*") if not key.startswith((b"arq:result:", b"promptmill:"))}
+    return not left and await shop.redis.zcard(keys.QUEUE) == await shop.redis.hlen(keys.JOBS) == 0
+
+
+# answered -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_job_is_answered_recorded_and_settled(shop):
+    await shop.submit(make_job(tags={"app": "demo"}, run="run-1", position=7, lane="interactive"))
+    await shop.work()
+
+    assert shop.steps.taken == ANSWERED
+    result = await shop.store.result("job-1")
+    assert (result.status, result.text, result.message) == (Status.SUCCEEDED, "Hello.", message())
+    assert result.usage == Usage(input_tokens=10, output_tokens=5)
+    assert result.cost_usd == Decimal("0.0000035")
+    assert (result.lane, result.tags, result.run, result.position) == ("interactive", {"app": "demo"}, "run-1", 7)
+    assert result.request_ref == make_job().request_ref
+    assert result.worker == shop.name
+    assert result.quality["words"] == 1
+    (attempt,) = result.attempts
+    assert (attempt.number, attempt.outcome, attempt.status_code, attempt.request_id) == (1, "succeeded", 200, "req_ok")
+    assert result.latency == attempt.duration > timedelta(0)
+    assert await is_gone(shop)
+    assert shop.pipeline.tally.ended[Status.SUCCEEDED] == 1
+
+
+async def test_whoever_waits_reads_the_same_result_in_redis(shop):
+    await shop.submit(make_job())
+    await shop.work()
+    stored, left = await shop.store.result("job-1"), await shop.left_in_redis()
+    assert left == stored
+    assert 0 < await shop.redis.ttl(keys.RESULT + "job-1") <= 3_600
+
+
+@pytest.mark.parametrize(("keep", "seconds"), [(timedelta(0), -2), (timedelta(minutes=1), 60)])
+async def test_a_job_says_how_long_its_result_is_kept_in_redis(shop, keep, seconds):
+    await shop.submit(make_job(keep_result=keep))
+    await shop.work()
+    assert await shop.redis.ttl(keys.RESULT + "job-1") == seconds
+    assert (await shop.store.result("job-1")).ok
+
+
+async def test_a_long_answer_is_streamed_and_tells_its_first_byte(shop):
+    await shop.submit(make_job(request=LONG))
+    await shop.work()
+    result = await shop.store.result("job-1")
+    assert result.text == "Hello."
+    assert result.attempts[0].first_byte is not None
+
+
+async def test_queue_time_counts_from_when_the_job_was_due(shop):
+    await shop.submit(make_job("now"), make_job("later", not_before=shop.now() + 30 * SECOND))
+    shop.clock.advance(40 * SECOND)
+    await shop.work()
+    assert (await shop.store.result("now")).queue_time == 40 * SECOND
+    assert (await shop.store.result("later")).queue_time == 10 * SECOND
+
+
+async def test_what_was_used_corrects_the_budget_and_the_run(shop):
+    shop.api.script = [answering(usage={"input_tokens": 70, "cache_read_input_tokens": 5_000, "output_tokens": 9})]
+    pace = {**PLENTY, "input": Pace(60_000, 1_000), "output": Pace(60_000, 1_000)}
+    await shop.queue.configure("haiku-5-5", pace)
+    await shop.submit(make_job(run="run-1"))
+    before = shop.clock.now
+    await shop.work()
+    budget = await shop.redis.hgetall(f"{keys.BUDGET}haiku-5-5")
+    assert [float(budget[name]) - before for name in (b"input_tat", b"output_tat")] == [70, 9]
+    run = await shop.redis.hgetall(f"{keys.RUN}run-1")
+    assert (run[b"succeeded"], run[b"input_tokens"], run[b"output_tokens"]) == (b"1", b"70", b"9")
+
+
+async def test_a_price_that_is_not_known_is_said_once_and_left_empty(shop):
+    async with workshop(shop.settings.data_dir, redis=shop.redis, budgets={"mine": {"models": ("my-model",)}}) as own:
+        await own.queue.configure("mine", PLENTY)
+        await own.redis.hset(f"{keys.BUDGET}mine", mapping={f"{d}_tat": "0" for d in PLENTY})
+        await own.submit(*(make_job(f"job-{n}", request={**REQUEST, "model": "my-model"}) for n in range(3)))
+        with capture_logs() as logs:
+            await own.work()
+        assert [(await own.store.result(f"job-{n}")).cost_usd for n in range(3)] == [None] * 3
+        assert [entry for entry in logs if entry["event"] == "price_unknown"] == [
+            {"event": "price_unknown", "log_level": "warning", "model": "my-model"}
+        ]
+
+
+# tried and tried again ------------------------------------------------------------------------------------------------
+
+
+async def test_a_job_that_failed_and_was_then_answered_keeps_both_attempts(shop):
+    shop.api.script = [failing(500, "api_error", "Internal server error."), answering()]
+    await shop.submit(make_job())
+    await shop.work()
+
+    assert shop.steps.taken == TRIED
+    assert [attempt.outcome for attempt in (await shop.store.attempts(["job-1"]))["job-1"]] == ["server_error"]
+    assert (await shop.record_of())["attempts"] == 1
+    shop.clock.advance(SECOND - timedelta(milliseconds=1))
+    assert await shop.work() == 0
+    shop.clock.advance(timedelta(milliseconds=1))
+    await shop.work()
+
+    result = await shop.store.result("job-1")
+    assert [(attempt.number, attempt.outcome) for attempt in result.attempts] == [(1, "server_error"), (2, "succeeded")]
+    first = result.attempts[0]
+    assert (first.status_code, first.request_id, first.model) == (500, "req_bad", "claude-haiku-5-5")
+    assert first.failure.to_line() == {
+        "name": "server_error",
+        "message": "the API failed: Internal server error.",
+        "blame": "provider",
+    }
+    assert shop.steps.taken == TRIED + ANSWERED
+    assert await is_gone(shop)
+
+
+async def test_a_job_whose_attempts_are_used_up_becomes_a_dead_letter(shop):
+    shop.api.script = [failing(500, "api_error", "Oops.")]
+    await shop.submit(make_job(max_attempts=3, run="run-1", position=2))
+    payload = await shop.redis.get(keys.PAYLOAD + "job-1")
+    await shop.run_to_end()
+
+    result = await shop.store.result("job-1")
+    assert (result.status, result.error.name, result.run, result.position) == (
+        Status.FAILED,
+        "server_error",
+        "run-1",
+        2,
+    )
+    assert outcomes(result) == ["server_error"] * 3
+    letter = await shop.store.dead_letter("job-1")
+    assert (letter.reason, letter.message) == ("server_error", "the API failed: Oops.")
+    assert (letter.payload, letter.attempts, letter.redrivable) == (payload, 3, True)
+    assert unpack_job(unpack_envelope(letter.payload), job_id="job-1") == make_job(
+        max_attempts=3, run="run-1", position=2
+    )
+    assert len(shop.api.requests) == 3
+    assert await is_gone(shop)
+
+
+async def test_what_would_fail_again_is_not_tried_again(shop):
+    shop.api.script = [failing(400, "invalid_request_error", "max_tokens: too many")]
+    await shop.submit(make_job())
+    await shop.work()
+    assert shop.steps.taken == ANSWERED
+    assert (await shop.left_in_redis()).error.message == (
+        "the request is not valid: mend it, then redrive: max_tokens: too many"
+    )
+    assert len(shop.api.requests) == 1
+
+
+async def test_a_refusal_keeps_what_was_said_and_what_it_cost(shop):
+    shop.api.script = [answering("I would rather", stop_reason="refusal")]
+    await shop.submit(make_job())
+    await shop.work()
+    result = await shop.store.result("job-1")
+    assert (result.status, result.error.name, result.text) == (Status.FAILED, "refused", "I would rather")
+    assert result.cost_usd == Decimal("0.0000035")
+
+
+async def test_a_fallback_is_asked_on_its_own_budget(shop):
+    shop.api.script = [answering(None, stop_reason="refusal"), answering(model=OTHER)]
+    await shop.submit(make_job(fallbacks=(OTHER,), request={**REQUEST, "system": "Be brief."}))
+    await shop.work()
+    record = await shop.record_of()
+    assert (record["route"], record["budget"], record["attempts"], record["state"]) == (1, "sonnet-5", 1, "r")
+
+    await shop.work()
+    asked = [request.json for request in shop.api.requests]
+    assert asked[1] == {**asked[0], "model": OTHER}
+    result = await shop.store.result("job-1")
+    assert (result.status, result.model) == (Status.SUCCEEDED, OTHER)
+    assert [attempt.model for attempt in result.attempts] == ["claude-haiku-5-5", OTHER]
+    usage = Usage(input_tokens=10, output_tokens=5)
+    assert [attempt.usage for attempt in result.attempts] == [usage, usage]
+    assert result.cost_usd == Decimal("0.0000035") + Decimal("0.00007"), "the refusal was billed too"
+
+
+async def test_a_retry_that_another_worker_makes_knows_the_attempts_before(shop):
+    shop.api.script = [failing(500, "api_error")]
+    await shop.submit(make_job())
+    await shop.work()
+    async with workshop(shop.settings.data_dir, redis=shop.redis) as other:
+        other.clock.advance(10 * SECOND)
+        await other.work()
+        result = await other.store.result("job-1")
+    assert outcomes(result) == ["server_error", "succeeded"]
+
+
+# waiting costs nothing ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "step",
+    [failing(429, "rate_limit_error"), failing(401, "authentication_error"), failing(529), failing(503)],
+    ids=["429", "401", "529", "503"],
+)
+async def test_waiting_uses_up_no_attempt_however_often(shop, step):
+    shop.api.script = [*[step] * 10, answering()]
+    await shop.submit(make_job(max_attempts=1))
+    await shop.run_to_end(most=3_000)
+    result = await shop.store.result("job-1")
+    assert result.status is Status.SUCCEEDED
+    assert [attempt.number for attempt in result.attempts] == list(range(1, 12))
+
+
+async def test_a_429_stops_everybody_on_that_budget_and_nobody_else(shop):
+    shop.api.script = [failing(429, "rate_limit_error", headers={"retry-after": "7"}), answering()]
+    await shop.submit(make_job("a"))
+    await shop.work()
+    assert shop.steps.taken == [*TRIED[:4], "block", "snooze", "snoozed"], "blocked before the job is free to go"
+    assert await shop.blocked_for() == 7 * SECOND
+
+    await shop.submit(make_job("b"), make_job("elsewhere", request={**REQUEST, "model": OTHER}))
+    async with workshop(shop.settings.data_dir, redis=shop.redis) as another_worker:
+        assert await shop.blocked_for() == 7 * SECOND
+        await another_worker.work()
+        assert another_worker.api.jobs == ["elsewhere"]
+    shop.clock.advance(7 * SECOND)
+    await shop.work()
+    assert shop.api.jobs == ["a", "a", "b"]
+
+
+async def test_a_429_gives_back_the_tokens_that_were_not_counted(shop):
+    shop.api.script = [failing(429, "rate_limit_error")]
+    await shop.queue.configure("haiku-5-5", {**PLENTY, "input": Pace(60_000, 1_000)})
+    await shop.submit(make_job())
+    before = shop.clock.now
+    await shop.work()
+    assert float(await shop.redis.hget(f"{keys.BUDGET}haiku-5-5", "input_tat")) == before
+
+
+async def test_a_parked_budget_keeps_its_jobs_and_is_said_once_for_each_park(shop):
+    """Fifty calls under way meet a key that was revoked: one loud line, not fifty, and one more at each probe."""
+    shop.api.script = [failing(401, "authentication_error", "invalid bearer token")]
+    await shop.submit(*(make_job(f"job-{n}") for n in range(5)))
+    with capture_logs() as logs:
+        leases = await shop.claim()
+        await asyncio.gather(*map(shop.run, leases))
+    parked = {
+        "event": "budget_parked",
+        "log_level": "error",
+        "model_class": "haiku-5-5",
+        "outcome": "bad_key",
+        "says": "the API key was refused: set a valid ANTHROPIC_API_KEY",
+        "probe_s": 30.0,
+    }
+    assert [entry for entry in logs if entry["event"] == "budget_parked"] == [parked]
+    assert await shop.work() == 0
+    assert await shop.redis.zcard(keys.QUEUE) == 5
+
+    shop.clock.advance(30 * SECOND)
+    with capture_logs() as logs:
+        assert await shop.work() == 5
+    assert [entry for entry in logs if entry["event"] == "budget_parked"] == [parked]
+
+    shop.clock.advance(30 * SECOND)
+    shop.api.script = [answering()]
+    await shop.work()
+    assert shop.pipeline.tally.ended[Status.SUCCEEDED] == 5
+    assert {(await shop.store.result(f"job-{n}")).status for n in range(5)} == {Status.SUCCEEDED}
+
+
+async def test_a_park_is_said_even_while_a_pause_lasts(shop):
+    shop.api.script = [failing(429, "rate_limit_error", headers={"retry-after": "60"}), failing(401)]
+    await shop.submit(make_job("a"), make_job("b"))
+    with capture_logs() as logs:
+        await shop.work()
+    assert [entry["event"] for entry in logs if entry["event"].startswith("budget")] == [
+        "budget_paused",
+        "budget_parked",
+    ]
+
+
+# nothing is sent ------------------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_that_is_in_the_store_is_not_paid_for_again(shop):
+    await shop.submit(make_job())
+    await shop.work()
+    await shop.redis.delete(keys.RESULT + "job-1")
+    await shop.submit(make_job())
+    await shop.work()
+    assert len(shop.api.requests) == 1
+    assert shop.steps.taken == [*ANSWERED, "look up", "settle", "settled"]
+    assert (await shop.left_in_redis()).text == "Hello."
+    assert await is_gone(shop)
+
+
+@pytest.mark.parametrize("how", ["lost too often", "payload deleted", "payload overwritten", "cancelled", "expired"])
+async def test_an_answer_in_the_store_counts_whatever_became_of_the_job(shop, how):
+    """A worker that dies between record and settle leaves a job that is answered; what follows must not deny it."""
+    await shop.submit(make_job())
+    await shop.work()
+    await shop.redis.delete(keys.RESULT + "job-1")
+    await shop.submit(make_job(deadline=shop.now() + SECOND))
+    match how:
+        case "lost too often":
+            for _ in range(12):
+                await shop.claim()
+                shop.clock.advance(shop.settings.lease)
+        case "payload deleted":
+            await shop.redis.delete(keys.PAYLOAD + "job-1")
+        case "payload overwritten":
+            await shop.redis.set(keys.PAYLOAD + "job-1", b"\x80\x04pickle")
+        case "cancelled":
+            await shop.queue.cancel(["job-1"])
+        case "expired":
+            shop.clock.advance(SECOND)
+    await shop.run_to_end()
+    assert (await shop.left_in_redis()).text == "Hello."
+    assert (await shop.store.result("job-1")).status is Status.SUCCEEDED
+    assert await shop.store.dead_letter("job-1") is None
+    assert len(shop.api.requests) == 1
+
+
+async def test_a_job_cancelled_in_the_queue_ends_without_a_request(shop):
+    await shop.submit(make_job(run="run-1"))
+    await shop.queue.cancel(["job-1"])
+    await shop.work()
+    result = await shop.store.result("job-1")
+    assert (result.status, result.attempts, result.run) == (Status.CANCELLED, (), "run-1")
+    assert result.cost_usd == 0
+    assert shop.api.requests == []
+    assert await is_gone(shop)
+
+
+async def test_a_job_that_is_no_longer_wanted_in_time_expires(shop):
+    await shop.submit(make_job(deadline=shop.now() + SECOND))
+    shop.clock.advance(SECOND)
+    await shop.work()
+    assert (await shop.store.result("job-1")).status is Status.EXPIRED
+    assert (await shop.left_in_redis()).status is Status.EXPIRED
+    assert shop.api.requests == []
+
+
+async def test_a_job_that_expires_between_two_attempts_keeps_the_first(shop):
+    shop.api.script = [failing(500, "api_error")]
+    await shop.submit(make_job(deadline=shop.now() + timedelta(milliseconds=500)))
+    await shop.work()
+    shop.clock.advance(SECOND)
+    await shop.work()
+    result = await shop.store.result("job-1")
+    assert (result.status, outcomes(result)) == (Status.EXPIRED, ["server_error"])
+    assert len(shop.api.requests) == 1
+
+
+async def test_a_job_whose_deadline_passes_while_it_is_answered_is_answered(shop):
+    held = Held()
+    shop.api.script = [held]
+    await shop.submit(make_job(deadline=shop.now() + SECOND))
+    running = asyncio.create_task(shop.run(await shop.claim_one()))
+    await shop.api.arrival()
+    shop.clock.advance(2 * SECOND)
+    held.release()
+    await running
+    assert (await shop.store.result("job-1")).status is Status.SUCCEEDED
+
+
+async def test_a_job_with_which_too_many_workers_died_becomes_a_dead_letter_of_its_run(shop):
+    await shop.submit(make_job(run="run-1", position=3, tags={"a": "b"}))
+    for _ in range(shop.settings.max_lost_leases):
+        await shop.claim()
+        shop.clock.advance(shop.settings.lease)
+    await shop.work()
+    result = await shop.store.result("job-1")
+    assert (result.status, result.error.name) == (Status.FAILED, "lost_too_often")
+    assert (result.run, result.position, result.tags) == ("run-1", 3, {"a": "b"})
+    assert (await shop.redis.hgetall(f"{keys.RUN}run-1"))[b"failed"] == b"1", "whoever follows the run must hear of it"
+    letter = await shop.store.dead_letter("job-1")
+    assert (letter.redrivable, letter.message) == (True, "too many workers died while they ran this job: 10 of them")
+    assert shop.api.requests == []
+
+
+# stopped --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def under_way(shop):
+    """A job whose request has arrived and is not answered."""
+    held = Held()
+    shop.api.script = [held]
+    await shop.submit(make_job(max_attempts=2))
+    lease = await shop.claim_one()
+    running = asyncio.create_task(shop.run(lease))
+    await shop.api.arrival()
+    yield lease, running, held
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_a_job_cancelled_under_way_stops_its_call(shop, under_way):
+    lease, running, _ = under_way
+    await shop.queue.cancel(["job-1"])
+    shop.clock.advance(SECOND)
+    lease.call.stop(StopReason.CANCELLED)
+    await running
+    result = await shop.store.result("job-1")
+    assert (result.status, outcomes(result)) == (Status.CANCELLED, ["interrupted"])
+    assert result.attempts[0].duration == SECOND, "from sending, not from the end"
+    assert await is_gone(shop)
+
+
+async def test_at_a_shutdown_a_job_goes_back_without_using_up_an_attempt(shop, under_way):
+    lease, running, _ = under_way
+    lease.call.stop(StopReason.SHUTDOWN)
+    await running
+    record = await shop.record_of()
+    assert (record["state"], record["attempts"], record["claims"]) == ("r", 0, 1)
+    assert [attempt.outcome for attempt in (await shop.store.attempts(["job-1"]))["job-1"]] == ["interrupted"]
+    assert shop.pipeline.tally.returned == 1
+
+    shop.api.script = [answering()]
+    await shop.work()
+    result = await shop.store.result("job-1")
+    assert [(attempt.number, attempt.outcome) for attempt in result.attempts] == [(1, "interrupted"), (2, "succeeded")]
+
+
+async def test_a_job_handed_back_before_it_was_sent_leaves_no_trace(shop):
+    await shop.submit(make_job())
+    lease = await shop.claim_one()
+    lease.call.stop(StopReason.SHUTDOWN)
+    await shop.run(lease)
+    record = await shop.record_of()
+    assert (record["state"], record["attempts"], record["claims"]) == ("r", 0, 0)
+    assert await shop.store.attempts(["job-1"]) == {}
+    assert shop.api.requests == []
+
+
+async def test_a_lease_lost_under_way_stops_the_call_and_nothing_is_written(shop, under_way):
+    _, running, _ = under_way
+    shop.clock.advance(shop.settings.lease)
+    await shop.queue.claim(worker="other", lease=shop.settings.lease, most=1, token_prefix="other.1")
+    await shop.leases.renew()
+    with capture_logs() as logs:
+        await running
+    assert logs == [{"event": "lease_lost", "log_level": "warning", "job": "job-1"}]
+    assert shop.steps.taken == ["look up", "renew"]
+    assert await shop.store.result("job-1") is None
+    assert (await shop.record_of())["token"] == "other.1.1"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [answering(), failing(500, "api_error"), failing(400, "invalid_request_error")],
+    ids=["answered", "to be retried", "dead"],
+)
+async def test_a_worker_frozen_for_longer_than_its_lease_asks_redis_before_it_writes(shop, step):
+    held = Held(step)
+    shop.api.script = [held]
+    await shop.submit(make_job())
+    running = asyncio.create_task(shop.run(await shop.claim_one()))
+    await shop.api.arrival()
+    shop.clock.advance(shop.settings.lease)
+    await shop.queue.claim(worker="other", lease=shop.settings.lease, most=1, token_prefix="other.1")
+    held.release()
+    await running
+    assert shop.steps.taken == ["look up", "answered", "renew"]
+    assert await shop.store.result("job-1") is None
+    assert await shop.store.attempts(["job-1"]) == {}
+
+
+async def test_a_worker_frozen_before_it_sends_does_not_send(shop):
+    await shop.submit(make_job())
+    lease = await shop.claim_one()
+    shop.clock.advance(shop.settings.lease)
+    await shop.queue.claim(worker="other", lease=shop.settings.lease, most=1, token_prefix="other.1")
+    await shop.run(lease)
+    assert shop.api.requests == []
+    assert shop.steps.taken == ["look up", "renew"]
+
+
+async def test_a_lease_lost_between_record_and_settle_ends_the_job_once(shop):
+    """The answer was committed first; whoever holds the job now finds it there."""
+    await shop.submit(make_job())
+    gate = shop.steps.hold("settle")
+    running = asyncio.create_task(shop.run(await shop.claim_one()))
+    await gate.reached.wait()
+    shop.clock.advance(shop.settings.lease)
+    async with workshop(shop.settings.data_dir, redis=shop.redis) as other:
+        other.clock.now = shop.clock.now
+        await other.work()
+        assert other.api.requests == []
+        assert other.steps.taken == ["look up", "settle", "settled"]
+    gate.opened.set()
+    with capture_logs() as logs:
+        await running
+    assert [entry["event"] for entry in logs] == ["lease_lost"]
+    assert (await shop.left_in_redis()).text == "Hello."
+
+
+# orders that matter ---------------------------------------------------------------------------------------------------
+
+PATHS = {
+    "answered": [answering()],
+    "dead letter": [failing(400, "invalid_request_error")],
+    "retried": [failing(500, "api_error"), answering()],
+    "rate limited": [failing(429, "rate_limit_error"), answering()],
+    "parked": [failing(401), answering()],
+    "outage": [failing(529), answering()],
+    "empty body": [sending(200, b""), answering()],
+    "attempts used up": [failing(500, "api_error")],
+    "fallback": [answering(None, stop_reason="refusal"), answering()],
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_on_every_path_the_row_is_committed_before_the_job_leaves_redis(shop, path):
+    shop.api.script = list(PATHS[path])
+    await shop.submit(make_job(fallbacks=(OTHER,)))
+    await shop.run_to_end(most=3_000)
+    taken = [step for step in shop.steps.taken if step != "block"]
+    requests = [taken[n : n + 6] for n in range(0, len(taken), 6)]
+    assert requests[-1] == ANSWERED
+    assert all(request == TRIED for request in requests[:-1])
+    assert len(shop.api.requests) == len(requests)
+
+
+async def test_each_request_has_a_lease_and_a_number_of_its_own(shop):
+    shop.api.script = [failing(500, "api_error"), failing(429), failing(529), answering()]
+    await shop.submit(make_job())
+    await shop.run_to_end(most=3_000)
+    result = await shop.store.result("job-1")
+    assert [attempt.number for attempt in result.attempts] == [1, 2, 3, 4]
+
+
+async def test_a_claim_reserves_what_the_job_may_cost(shop):
+    await shop.submit(make_job())
+    lease = await shop.claim_one()
+    assert lease.claim.reserved == Cost(1, 6, 100)
+
+
+async def test_the_log_tells_how_a_job_ended(shop):
+    await shop.submit(make_job(run="run-1"))
+    with capture_logs() as logs:
+        await shop.work()
+    (entry,) = logs
+    assert 0 < entry.pop("latency_s") < 60
+    assert entry == {
+        "event": "job_ended",
+        "log_level": "info",
+        "job": "job-1",
+        "status": "succeeded",
+        "outcome": "succeeded",
+        "model": "claude-haiku-5-5",
+        "lane": "standard",
+        "run": "run-1",
+        "attempt": 1,
+        "queue_time_s": 0.0,
+        "input_tokens": 10,
+        "output_tokens": 5,
+        "cost_usd": "0.000003500",
+    }
+
+
+async def test_the_log_tells_why_a_job_went_back(shop):
+    shop.api.script = [failing(529, "overloaded_error", "Overloaded")]
+    await shop.submit(make_job())
+    with capture_logs() as logs:
+        await shop.work()
+    assert logs == [
+        {
+            "event": "job_went_back",
+            "log_level": "info",
+            "job": "job-1",
+            "outcome": "overloaded",
+            "blame": "provider",
+            "message": "the API is overloaded: Overloaded",
+            "model": "claude-haiku-5-5",
+            "attempt": 1,
+            "wait_s": 1.0,
+            "uses_attempt": False,
+            "request_id": "req_bad",
+        }
+    ]

@@ -1,0 +1,265 @@
+"""Whether a phrase that looks like an instruction is one, and speaks of the whole answer.
+
+"in at most 50 words" is an instruction in "Explain closures in at most 50 words", and none in "Write about a man who
+speaks in at most 50 words", "each in at most 50 words" or "Why is at most 50 words a bad limit?". The sentence around
+the phrase tells; where it leaves doubt, the phrase is not counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from worker.quality.phrases import any_of, compiled
+
+_MAX_SENTENCE_CHARS = 600
+
+_ANSWER = r"(?:(?:your|the|this|entire|whole|full|final|complete|overall|generated)\s+){1,3}" + any_of(
+    "answer, response, reply, output, explanation, summary, text, message, essay, story, poem, description,"
+    " definition, email"
+)
+_MODALS = any_of("must, should, will, shall, need to, needs to, have to, has to, are to, is to, can, may")
+_LEAD = (  # what may stand before a command without changing it
+    "(?:(?:"
+    + any_of(
+        "please, kindly, now, also, just, always, only, so, then, and, but, remember to, be sure to, try to,"
+        " make sure to, make sure that, make sure, ensure that, ensure, briefly, concisely, clearly, simply, strictly,"
+        " keep in mind to, you, (?:can|could|would|will) you please, (?:can|could|would|will) you,"
+        " i (?:want|need|would like) you to, i'd like you to, in (?:your|the) (?:answer|response|reply|output),"
+        r" in (?:plain|simple|clear|everyday|your own) \w+"
+    )
+    + rf"|(?:(?:make\ssure|ensure)\s)?(?:that\s)?(?:you|it|{_ANSWER})\s{_MODALS}(?:\s(?:only|always))?"
+    + rf"|{_ANSWER}\s(?=is\b|are\b)"
+    + r")[\s,]+)"
+)
+_LEADS = compiled(rf"^{_LEAD}{{0,4}}$")
+_LEADING = compiled(rf"{_LEAD}{{1,4}}")
+
+_WHOLE_VERB = compiled(  # speaks of the answer itself
+    any_of(
+        "answer, respond, reply, keep, limit, restrict, use, be, stay, do not exceed, don't exceed, aim for, speak,"
+        " write your, write it"
+    )
+    + r"\b"
+)
+_TASKS = (  # each sets a task; with two of them in a message nobody knows which one a limit is meant for
+    any_of(
+        "explain, say, summari[sz]e, describe, define, write, give, provide, tell, list, compose, draft, create,"
+        " generate, produce, outline, discuss, compare, translate, rewrite, paraphrase, rephrase, condense,"
+        " shorten, introduce, review, critique, analy[sz]e, sketch, state, name, present, make, return, output,"
+        " report, show, suggest, propose, argue, justify, recommend, complete, convert, expand, simplify,"
+        " clarify, interpret, identify, classify, recap, extract, find, design, develop, evaluate, assess,"
+        " examine, brainstorm, pick, choose, sum up, help, invent, imagine, elaborate, contrast, format, put,"
+        " wrap"
+    )
+    + r"\b"
+)
+_TASK_VERB = compiled(_TASKS)
+_ANOTHER_TASK = compiled(rf"\b(?:and|then|plus)\s{_TASKS}")
+_QUESTION = compiled(any_of("what, why, how, who, when, where, which, is, are, does, do, can, should") + r"\b")
+_LABEL = compiled(
+    r"^(?:(?:word|length|size|output|response|answer)\s+)?"
+    + any_of(
+        "length, limit, format, formatting, style, note, important, constraints?, requirements?, rules?, output, task,"
+        " instructions?, maximum, minimum, language, question"
+    )
+    + r"\s*:\s*"
+)
+_ANSWER_FIRST = compiled(rf"{_ANSWER}\b")
+
+_SEQUENCE = compiled(
+    "^"
+    + any_of("then, next, after that, afterwards?, secondly, finally, lastly, second, third, following that")
+    + r"\b"
+)
+_CONDITION = compiled(
+    r"\b"
+    + any_of("if(?! possible), unless, when(?! to), whenever, whether, except, in case, while, until, depending")
+    + r"\b"
+)
+_INDIRECT = compiled(  # what follows is said of somebody or something else, or is not demanded
+    r"\b"
+    + any_of(
+        "who, whose, whom, which, where, that(?! follows), why you, function, program, script, api,"
+        " endpoint, code to, said, says, say, saying, asked, asks, told, tells, wants?, wrote, writes, claims?,"
+        " thinks?, need not, no need, don't (?:need|have), do not (?:need|have),"
+        " not (?:limited|required|necessary|have to), needn't, instead of, rather than, used to, imagine,"
+        " pretend, suppose"
+    )
+    + r"\b"
+)
+_HOW_TO = compiled(r"\bhow\sto\b")
+_HOW_TO_WRITE = compiled(  # "explain how to write a story in at most 50 words": which of the two has the limit?
+    r"\bhow\sto\s"
+    + any_of(
+        "write, say, summari[sz]e, describe, express, tell, explain, answer, compose, draft, respond, reply,"
+        " put, speak, talk, ask, introduce, present, pitch, return, output, print, format, produce, generate,"
+        " make, create"
+    )
+    + r"\b"
+)
+_PART = compiled(  # what is demanded holds for a part of the answer
+    r"\b"
+    + any_of(
+        "each, every, per, apiece, respectively, titles?, headlines?, headings?, captions?, subject, taglines?,"
+        " slogans?, labels?, questions, introduction, conclusion, preamble, thinking, reasoning, scratchpad,"
+        " (?:first|second|third|fourth|last|next|opening|closing|introductory|concluding)"
+        " (?:sentence|paragraph|section|line|part|bullet|word)"
+    )
+    + r"\b"
+)
+_FOR_EACH = compiled(r"\b(?:for|of|in|on|to)\s(?:each|every)\b|\bper\b")
+_GOES_ON_ELSEWHERE = compiled(
+    r"^\s*(?:"
+    + any_of("is, are, was, were, has, had, can, could, would, might, makes?, from, per, too, be")
+    + "|"
+    + any_of(
+        "at a time, in a row, on each, on every, in the (?:text|document|article|code|file|title|first|last),"
+        " of(?! (?:at|up to|no more|no longer|fewer|less|under|exactly))"
+    )
+    + r"|(?:,\s)?(?:and|plus|along\swith|followed\sby|then|or)\s(?:then\s)?(?:an?|one|two|three|another|the)"
+    + r")\b"
+)
+_ATTACHED = compiled(  # words that lead to a limit: "in at most 50 words", "keep it under 50 words"
+    r"(?:\b"
+    + any_of(
+        "in, within, using, with, to, into, as, under, below, be, is, are, use, write, give, provide, list,"
+        " contains?, have, has, stay, give me, give us, keep (?:it|this|that|them), than, and, but, or,"
+        " keep it (?:short|brief|concise), of length, answers?, responses?, reply, replies, output, summary,"
+        " yourself, include, for, in total"
+    )
+    + r"|[,;:(—–-])\s*$"  # noqa: RUF001
+)
+_OF_WHOLE = compiled(  # "write a summary of at most 50 words"
+    r"^(?:write|give|provide|compose|draft|create|generate|produce|make)\s(?:(?:me|us)\s)?(?:a|an|one|your)\s"
+    r"(?:[\w-]{1,20}\s){0,3}"
+    + any_of(
+        "answer, summary, explanation, story, poem, essay, paragraph, description, reply, response, text, post,"
+        " article, note, email, letter, tweet, review, abstract, overview, definition, report, bio, biography,"
+        " speech, message, haiku, joke, fable, tale, monologue, analysis, argument, sentence"
+    )
+    + r"\sof$"
+)
+_LEADS_ALONE = compiled("in|within|using|with|use|is|be")
+_ASIDE = compiled(r"(?:,|,\sin|,\susing|\()\s*$")
+_CLAUSE_END = re.compile(r"[,;(]")
+_CLAUSE_BREAKS = (", ", "; ", ": ", " and ", " but ", " then ", " - ", " — ", " – ")  # noqa: RUF001
+_SENTENCE_BREAK = re.compile(r"(?<=[.!?])[\"')\]\ue001]*\s+|\n+")
+_LIST_MARK = re.compile(r"^(?:[-*+•]|\(?\d{1,2}[.)]|#{1,6})\s+")
+_EMPHASIS = re.compile(r"\*\*|__|(?<!\w)[*_]|[*_](?!\w)")
+
+
+class Frame(Enum):
+    """How a recognised phrase must stand in its sentence."""
+
+    LIMIT = "limit"
+    """Added to a command: "explain X *in at most 50 words*", "your answer must be *under 50 words*"."""
+    CLAUSE = "clause"
+    """The command itself, at the beginning of a clause: "Extract the names and *return them as JSON*"."""
+    TASK = "task"
+    """As `CLAUSE`, where the message sets one task only: "*Write a poem in French*"."""
+    ADDED = "added"
+    """Added to a command, anywhere in it: "explain X *without using the word Y*"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence of what a text says in its own voice."""
+
+    text: str
+    only_whole: bool
+    """Whether only what plainly speaks of the whole answer is believed: there are several tasks, or this is one item
+    of a list of them, or it comes after a document."""
+
+
+def sentences(text: str, after_handing_over: str = "") -> tuple[Sentence, ...]:
+    """Split a text; find out whether it sets one task or several."""
+    own = list(_split(text))
+    tasks = sum(1 for sentence, _ in own if _sets_a_task(sentence))
+    one_task = tasks <= 1 and not any(_SEQUENCE.match(sentence) for sentence, _ in own)
+    return (
+        *(Sentence(sentence, only_whole=in_list or not one_task) for sentence, in_list in own),
+        *(Sentence(sentence, only_whole=True) for sentence, _ in _split(after_handing_over)),
+    )
+
+
+def _split(text: str) -> Iterator[tuple[str, bool]]:
+    for raw in _SENTENCE_BREAK.split(text):
+        line = raw.strip()
+        mark = _LIST_MARK.match(line)
+        sentence = _EMPHASIS.sub("", line[mark.end() :] if mark else line)
+        if sentence and len(sentence) <= _MAX_SENTENCE_CHARS:
+            yield sentence, mark is not None
+
+
+def _sets_a_task(sentence: str) -> bool:
+    start = _after_leads(sentence)
+    return _TASK_VERB.match(sentence, start) is not None and not _WHOLE_VERB.match(sentence, start)
+
+
+def _after_leads(sentence: str) -> int:
+    label = _LABEL.match(sentence)
+    start = label.end() if label else 0
+    leads = _LEADING.match(sentence, start)
+    return leads.end() if leads else start
+
+
+def _after_verb(sentence: str) -> int:
+    start = _after_leads(sentence)
+    verb = _TASK_VERB.match(sentence, start) or _WHOLE_VERB.match(sentence, start)
+    return verb.end() if verb else start
+
+
+def is_instruction(sentence: Sentence, start: int, end: int, frame: Frame) -> bool:
+    """Whether the phrase at `start`..`end` is said to the model, of its whole answer, and without condition."""
+    before, after = sentence.text[:start], sentence.text[end:]
+    if _CONDITION.search(before) or _CONDITION.search(after):
+        return False
+    if _PART.search(before) or _PART.search(_CLAUSE_END.split(after, 1)[0]) or _FOR_EACH.search(after):
+        return False
+    if _INDIRECT.search(before, _after_verb(before)):
+        return False
+    if frame in {Frame.CLAUSE, Frame.TASK}:
+        alone = not (frame is Frame.TASK and sentence.only_whole)
+        return alone and _HOW_TO.search(before) is None and _begins_a_clause(before)
+    if _GOES_ON_ELSEWHERE.match(after) or _ANOTHER_TASK.search(after) or _HOW_TO_WRITE.search(before):
+        return False
+    return _is_commanded(sentence, before, after, attached=frame is Frame.ADDED or _is_attached(before))
+
+
+def _begins_a_clause(before: str) -> bool:
+    label = _LABEL.match(before)
+    rest = before[label.end() :] if label else before
+    if _LEADS.match(rest):
+        return True
+    # Of several clauses the last one counts; what leads into it may stand between.
+    return any(_LEADS.match(rest.rpartition(mark)[2]) for mark in _CLAUSE_BREAKS if mark in rest)
+
+
+def _is_attached(before: str) -> bool:
+    stripped = before.strip()
+    if not stripped or _ATTACHED.search(before):
+        return True
+    leads = _LEADING.match(stripped)
+    return (
+        _OF_WHOLE.match(stripped[leads.end() :] if leads else stripped) is not None or _LEADS.match(before) is not None
+    )
+
+
+def _is_commanded(sentence: Sentence, before: str, after: str, *, attached: bool) -> bool:
+    if not attached:
+        return False
+    head = before[_after_leads(before) :].strip()
+    if not head or _LEADS_ALONE.fullmatch(head):
+        # The phrase comes first: "In at most 50 words, explain X". What follows may be one task of several.
+        return not (sentence.only_whole and _TASK_VERB.match(after.lstrip(" ,:")))
+    if _WHOLE_VERB.match(head) or _ANSWER_FIRST.match(head) or _ANSWER_FIRST.match(before.strip()):
+        return True
+    if sentence.only_whole:
+        return False
+    if _TASK_VERB.match(head):
+        return True
+    # "What is a closure, in at most 20 words?"
+    return _QUESTION.match(head) is not None and _ASIDE.search(before) is not None and not after.strip(" ).?!")

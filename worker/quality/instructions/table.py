@@ -1,0 +1,348 @@
+"""The instructions that are recognised in prompts, as data: how each is said, how it must stand, what verifies it.
+
+To add one, add a row, and to the corpus of the tests a prompt that has it and one that only looks like it. Patterns see
+one sentence at a time, with each quotation replaced by `QUOTE`; only English prompts are read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from worker.quality.instructions import checks, limits
+from worker.quality.instructions.checks import Check
+from worker.quality.instructions.framing import Frame
+from worker.quality.phrases import any_of, compiled
+
+Quotes = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One thing a good answer does."""
+
+    name: str
+    check: Check
+    value: object = None
+    """What tells it from another instruction of the same name: two values contradict each other."""
+
+
+_Reader = Callable[[re.Match[str], str, Quotes], Instruction | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Recogniser:
+    """One way of instructing."""
+
+    group: str
+    """Instructions of one group speak of the same thing: contradictory ones cancel out, and the user's message
+    overrides the system prompt's."""
+    hint: str
+    """A part that every phrase of this kind has, in lower case: texts without it are not searched."""
+    pattern: re.Pattern[str]
+    frame: Frame
+    read: _Reader
+    """Given the match, the sentence before it and all quotations; None where it is not certain after all."""
+
+
+ADDING_UP = frozenset({"contains", "excludes"})
+"""Groups of which several instructions may stand side by side."""
+
+LANGUAGES = {
+    "english": "en", "german": "de", "french": "fr", "spanish": "es", "italian": "it", "portuguese": "pt",
+    "dutch": "nl", "swedish": "sv", "danish": "da", "norwegian": "no", "finnish": "fi", "polish": "pl", "czech": "cs",
+    "romanian": "ro", "hungarian": "hu", "turkish": "tr", "indonesian": "id", "vietnamese": "vi", "russian": "ru",
+    "ukrainian": "uk", "bulgarian": "bg", "arabic": "ar", "persian": "fa", "farsi": "fa", "urdu": "ur", "hebrew": "he",
+    "hindi": "hi", "chinese": "zh", "mandarin": "zh", "japanese": "ja", "korean": "ko", "thai": "th", "greek": "el",
+}  # fmt: skip
+
+# The parts that phrases are made of; the blank before a part belongs to it, so that it can be left out.
+_Q = "\ue000\\d+\ue001"
+_QS = rf"[\[(]?(?P<quotes>{_Q}(?:(?:,|,?\sand|,?\sor|,?\snor)?\s{_Q}){{0,20}})"
+_OUT = any_of(
+    "answer, respond, reply, return, output, produce, generate, give, provide, write, print, emit, send, format"
+)
+_YOURS = r"your\s(?:(?:entire|whole|final)\s)?(?:answer|response|reply|output|result)s?"
+_THEM = any_of("me, us, it, them, this, everything, back, the (?:results?|answer|output|response|data)")
+_IT = rf"(?:\s(?:{_THEM}|{_YOURS})){{0,2}}"
+_ARTICLES = any_of(
+    "a, an, the, one, your, valid, single, raw, pure, minified, compact, well-formed, flat, plain, strict"
+)
+_A = rf"(?:\s{_ARTICLES}){{0,4}}"
+_ONLY = r"\s" + any_of("only, just, strictly, solely, exclusively, nothing but")
+_AS = r"(?:\s(?:with|in|as|using|to|be))?"
+_ABOUT_JSON = any_of(r"schema, lines, path, patch, parser, files?, keys?, fields?, or, vs, to, and (?!nothing|no\b)")
+_JSON = rf"\sJSON(?![\w-]|\s{_ABOUT_JSON}\b)(?P<kind>\s(?:object|array|list))?(?:\sformat)?"
+_NOTHING_ELSE = any_of(
+    "only, and nothing else, and no other text, with no other text, no other text,"
+    " without any (?:other|additional|extra) text"
+)
+_THESE = any_of(
+    "the, these, this, both, all, of, following, exact, key, two, three, four, five, six, any, either, that"
+)
+_WHICH = rf"(?:{_THESE}\s){{0,5}}"
+_TEXTS = any_of("words?, phrases?, terms?, keywords?, strings?, sentences?, texts?, hashtags?, expressions?") + r":?\s"
+_TIMES = r"(?:\sat\sleast\s(?P<times>once|twice|\d{1,3}(?=\stimes)))?"
+_NOT = any_of("do not, don't, never, must not, mustn't, should not, shouldn't, not, avoid, refrain from")
+_USE = any_of("use, using, include, including, the use of")
+_CASE = (
+    any_of(r"caps, capitals, capital letters, upper\s?-?case, lower\s?-?case")
+    + r"(?:\sletters)?(?!\s(?:for|to|when|in|the|each|every|first)\b)"
+)
+_COMMAS = r"commas?\b(?!\s(?:in\s(?!your|the)|between|to|as|when|inside|before|after))"
+_FENCES = any_of("code blocks?, code fences?, triple backticks")
+_BULLETS = any_of(r"bullet(?:ed)?[\s-](?:point )?lists?, bullet points, bullets")
+_MARKDOWN = r"markdown(?:\s(?:formatting|syntax|format))?(?!\s\w)"
+_LANGUAGE = (
+    rf"(?P<language>{any_of(','.join(LANGUAGES))})\b"
+    r"(?!\s(?!(?:only|please|using|with|without|in|so|regardless|no|at)\b)\w|\s?(?:/|,\s?(?-i:[A-Z])))"
+)
+
+
+def _always(name: str, check: Check) -> _Reader:
+    return lambda _match, _before, _quotes: Instruction(name, check)
+
+
+def _limit_on(unit: str, hint: str) -> Recogniser:
+    def read(match: re.Match[str], before: str, _quotes: Quotes) -> Instruction | None:
+        limit = limits.bounds(match, before) if limits.unit_of(match) == unit else None
+        if limit is None:
+            return None
+        return Instruction(limits.name_of(unit, limit), limits.check_of(unit, limit), limit)
+
+    return Recogniser(unit, hint, limits.COUNT, Frame.LIMIT, read)
+
+
+def _quoted(match: re.Match[str], quotes: Quotes) -> Quotes:
+    return tuple(quotes[int(number)] for number in re.findall("\ue000(\\d+)\ue001", match["quotes"]))
+
+
+def _json_only(match: re.Match[str], _before: str, _quotes: Quotes) -> Instruction:
+    kind = {"object": dict, "array": list, "list": list}.get((match["kind"] or "").strip().lower())
+    return Instruction("json_only", partial(checks.is_json, kind=kind, code_block_allowed=True), kind)
+
+
+def _language(match: re.Match[str], _before: str, _quotes: Quotes) -> Instruction:
+    code = LANGUAGES[match["language"].lower()]
+    return Instruction("language", checks.is_in(code), code)
+
+
+def _include(match: re.Match[str], _before: str, quotes: Quotes) -> Instruction:
+    words = _quoted(match, quotes)
+    said = (match["times"] or "once").lower()
+    times = {"once": 1, "twice": 2}.get(said) or int(said)
+    return Instruction("contains", checks.has_words(words, times), (words, times))
+
+
+def _exclude(match: re.Match[str], _before: str, quotes: Quotes) -> Instruction:
+    words = _quoted(match, quotes)
+    return Instruction("excludes", checks.has_no_words(words), words)
+
+
+def _start(match: re.Match[str], _before: str, quotes: Quotes) -> Instruction:
+    opening = _quoted(match, quotes)[0]
+    return Instruction("starts_with", checks.starts_with(opening), opening)
+
+
+def _end(match: re.Match[str], _before: str, quotes: Quotes) -> Instruction:
+    closing = _quoted(match, quotes)[0]
+    return Instruction("ends_with", checks.ends_with(closing), closing)
+
+
+def _case(match: re.Match[str], _before: str, _quotes: Quotes) -> Instruction:
+    said = match[0].lower()
+    small = "lower" in said or said.startswith("no ")
+    return Instruction("lowercase", checks.is_lowercase) if small else Instruction("uppercase", checks.is_uppercase)
+
+
+def _choice(match: re.Match[str], _before: str, quotes: Quotes) -> Instruction:
+    choices = _quoted(match, quotes) if match["quotes"] else tuple(re.split(r"\s+or\s+|/", match["choices"]))
+    alone = bool(match["only"] or match["only_after"])
+    return Instruction("one_of", checks.is_one_of(choices, alone=alone), choices)
+
+
+def _row(group: str, hint: str, pattern: str, frame: Frame, read: _Reader) -> Recogniser:
+    return Recogniser(group, hint, compiled(pattern), frame, read)
+
+
+def _rows(group: str, hints: str, pattern: str, frame: Frame, read: _Reader) -> tuple[Recogniser, ...]:
+    """Return one row for each hint, where the phrases of a pattern have no part in common."""
+    return tuple(_row(group, hint, pattern, frame, read) for hint in hints.split(","))
+
+
+RECOGNISERS: tuple[Recogniser, ...] = (
+    _limit_on("words", "word"),
+    _limit_on("sentences", "sentence"),
+    _limit_on("paragraphs", "paragraph"),
+    _limit_on("bullets", "bullet"),
+    _limit_on("characters", "character"),
+    # Of phrases that overlap in a sentence the first row counts: the stricter reading stands above the looser one.
+    _row(
+        "json", "json",
+        rf"""\b(?:{_OUT}{_IT}{_ONLY}{_AS}{_A} | only\s{_OUT}{_IT}{_AS}{_A} | be(?:{_ONLY})?{_A}
+               | ^(?:only|just){_A}){_JSON}""",
+        Frame.CLAUSE, _json_only,
+    ),
+    _row(
+        "json", "json",
+        rf"(?:\b{_OUT}{_IT}{_AS}{_A}|^(?:valid)?){_JSON},?\s{_NOTHING_ELSE}\b",
+        Frame.CLAUSE, _json_only,
+    ),
+    _row("json", "json", rf"\b{_OUT}{_IT}{_AS}{_A}{_JSON}", Frame.CLAUSE, _always("json", checks.holds_json)),
+    _row("json", "json", rf"\bas{_A}{_JSON}", Frame.ADDED, _always("json", checks.holds_json)),
+    _row(
+        "json", "json", rf"\b(?:list|name|{_OUT})\b[^.,;:]{{1,60}}\sin\s(?:valid\s)?JSON\sformat\b(?P<kind>)",
+        Frame.TASK, _always("json", checks.holds_json),
+    ),
+    _row(
+        "code_block", "code",
+        rf"\b{_NOT}\s(?:use|using|wrap|wrapping|include|put|add)\b[^.;]{{0,40}}?\b{_FENCES}",
+        Frame.CLAUSE, _always("no_code_block", checks.has_no_code_block),
+    ),
+    _row(
+        "code_block", "code",
+        rf"\b(?:without|no)\s(?:(?:any|using|markdown)\s){{0,2}}{_FENCES}",
+        Frame.ADDED, _always("no_code_block", checks.has_no_code_block),
+    ),
+    _row(
+        "code_block", "code",
+        rf"""\b(?:put|wrap|place|enclose|show|include|present|{_OUT})\b[^.,;:]{{0,60}}?
+               \s(?:in|inside|within|with|using|as)\s(?:(?:a|one)\s)?(?:single\s)?(?:[\w+\#]{{1,12}}\s)?{_FENCES}
+           | \buse\s(?:(?:a|one)\s)?(?:single\s)?(?:fenced\s|markdown\s)?{_FENCES}""",
+        Frame.CLAUSE, _always("code_block", checks.has_code_block),
+    ),
+    _row(
+        "language", " in ",
+        rf"""\b(?:answer|respond|reply|write|speak|explain|summari[sz]e|describe)
+             (?:\s(?:to\s)?(?:me|us|the\suser|all\squestions))?(?:\s(?:it|this|everything|{_YOURS}))?
+             (?:\s(?:only|exclusively|entirely|always|strictly))?\sin\s(?:the\s)?{_LANGUAGE}""",
+        Frame.CLAUSE, _language,
+    ),
+    _row(
+        "language", " in ",
+        rf"\bbe\s(?:written\s)?(?:(?:entirely|only|completely)\s)?in\s(?:the\s)?{_LANGUAGE}",
+        Frame.CLAUSE, _language,
+    ),
+    _row(
+        "language", " in ",
+        rf"\b(?:write|compose|draft)\s(?:me\s)?(?:a|an|your|the)\s(?:[\w-]{{1,20}}\s){{1,3}}in\s{_LANGUAGE}",
+        Frame.TASK, _language,
+    ),
+    _row(
+        "language", "translate",
+        rf"\btranslate\b[^.?!;]{{0,120}}?\s(?:in)?to\s(?:[\w-]{{1,20}}\s)?{_LANGUAGE}",
+        Frame.TASK, _language,
+    ),
+    _row(
+        "excludes", "\ue000",
+        rf"""\bwithout\s(?:ever\s)?(?:(?:using|including|mentioning|saying|writing)\s{_WHICH}(?:{_TEXTS})?
+                                    | {_WHICH}{_TEXTS}){_QS}""",
+        Frame.ADDED, _exclude,
+    ),
+    _row(
+        "excludes", "\ue000",
+        rf"""\b{_NOT}\s(?:ever\s)?(?:(?:{_USE}|mention|mentioning|say|saying|contain)\s{_WHICH}(?:{_TEXTS})?
+                                   | {_WHICH}{_TEXTS}){_QS}""",
+        Frame.CLAUSE, _exclude,
+    ),
+    _row(
+        "contains", "\ue000",
+        rf"""\b(?:(?:include|mention|contain|incorporate)\s{_WHICH}(?:{_TEXTS})?
+                | (?:use|feature|work\sin|insert)\s{_WHICH}{_TEXTS}){_QS}{_TIMES}""",
+        Frame.CLAUSE, _include,
+    ),
+    _row(
+        "contains", "\ue000",
+        rf"\bthe\s{_TEXTS}{_QS}\s(?:must|should)\s(?:appear|be\s(?:included|used|mentioned)){_TIMES}",
+        Frame.CLAUSE, _include,
+    ),
+    _row(
+        "start", "\ue000",
+        rf"""\b(?:start|begin|open)(?:\s(?:{_YOURS}|the\s(?:answer|response)|it))?\swith\s
+             (?:exactly\s)?{_WHICH}(?:{_TEXTS})?{_QS}""",
+        Frame.CLAUSE, _start,
+    ),
+    _row(
+        "end", "\ue000",
+        rf"""\b(?:end|finish|close|conclude)(?:\s(?:{_YOURS}|the\s(?:answer|response)|it))?\swith\s
+             (?:exactly\s)?{_WHICH}(?:{_TEXTS})?{_QS}""",
+        Frame.CLAUSE, _end,
+    ),
+    *_rows("case", "case,cap", rf"\bin\s(?:all|only)[\s-]{_CASE}", Frame.ADDED, _case),
+    *_rows(
+        "case", "case,cap",
+        rf"""\b(?:answer|respond|reply|write|speak)(?:\s(?:everything|{_YOURS}))?
+               (?:\s(?:only|entirely|exclusively))?\sin\s{_CASE}
+           | \b(?:use|be)\s(?:only|all|in)[\s-]{_CASE} | ^all\s{_CASE}\W*$
+           | ^no\s(?:capital|upper\s?-?case|lower\s?-?case)\sletters\b""",
+        Frame.CLAUSE, _case,
+    ),
+    _row(
+        "commas", "comma", rf"\bwithout\s(?:using\s)?(?:any\s|a\ssingle\s)?{_COMMAS}",
+        Frame.ADDED, _always("no_commas", checks.has_no_comma),
+    ),
+    _row(
+        "commas", "comma", rf"\b{_NOT}\s{_USE}\s(?:any\s)?{_COMMAS}|^no\s{_COMMAS}",
+        Frame.CLAUSE, _always("no_commas", checks.has_no_comma),
+    ),
+    *_rows(
+        "choice", "yes,true,\ue000",
+        rf"""\b(?:answer|respond|reply|say|return|output)(?:\swith)?
+             (?P<only>\s(?:only|just|strictly|simply)(?:\swith)?)?\s(?:either\s)?
+             (?:{_QS}|(?P<choices>yes(?:\sor\s|/)no\b|true(?:\sor\s|/)false\b))
+             (?P<only_after>,?\s(?:only|and\snothing\selse)\b)?""",
+        Frame.CLAUSE, _choice,
+    ),
+    _row(
+        "markup", "plain text",
+        rf"\b(?:{_OUT}{_IT}(?:\sonly)?\sin|use(?:\sonly)?)\splain\stext(?:\sonly)?\b|^plain\stext\sonly\b",
+        Frame.CLAUSE, _always("plain_text", checks.is_plain_text),
+    ),
+    _row(
+        "markup", "markdown", rf"(?:\b{_NOT}\s{_USE}|^no)\s(?:any\s)?{_MARKDOWN}",
+        Frame.CLAUSE, _always("plain_text", checks.is_plain_text),
+    ),
+    _row(
+        "markup", "markdown", rf"\bwithout\s(?:(?:any|using)\s){{0,2}}{_MARKDOWN}",
+        Frame.ADDED, _always("plain_text", checks.is_plain_text),
+    ),
+    _row(
+        "markup", "markdown", rf"\b(?:{_OUT}{_IT}\s(?:in|as|with|using)|use)\s(?:valid\s)?{_MARKDOWN}",
+        Frame.CLAUSE, _always("markdown", checks.is_markdown),
+    ),
+    _row(
+        "lists", "bullet", rf"(?:\b{_NOT}\s{_USE}|^no)\s(?:any\s)?{_BULLETS}",
+        Frame.CLAUSE, _always("no_list", checks.has_no_list),
+    ),
+    _row(
+        "lists", "bullet", rf"\bwithout\s(?:(?:any|using)\s){{0,2}}{_BULLETS}",
+        Frame.ADDED, _always("no_list", checks.has_no_list),
+    ),
+    _row(
+        "lists", "bullet", rf"\b(?:as|in|using|with)\s(?:a\s)?{_BULLETS}(?!\s(?:for|where|below|above|that|of)\b)",
+        Frame.ADDED, _always("bullets", checks.has_bullets),
+    ),
+    _row(
+        "lists", "bullet", rf"\buse\s(?:a\s)?{_BULLETS}(?!\s(?:for|where|sparingly)\b)",
+        Frame.CLAUSE, _always("bullets", checks.has_bullets),
+    ),
+    _row(
+        "lists", "numbered list", r"\b(?:as|in|using|with)\sa\snumbered\slist\b",
+        Frame.ADDED, _always("numbered_list", checks.has_numbered_list),
+    ),
+    _row(
+        "lists", "numbered list", r"\buse\sa\snumbered\slist\b(?!\s(?:for|where)\b)",
+        Frame.CLAUSE, _always("numbered_list", checks.has_numbered_list),
+    ),
+    _row(
+        "table", "table", r"\b(?:as\san?\s(?:markdown\s)?table|in\sa\smarkdown\stable|in\stable\sform(?:at)?)\b",
+        Frame.ADDED, _always("table", checks.shows_table),
+    ),
+    _row(
+        "wrapping", "double quot",
+        rf"\b(?:wrap|enclose|put|surround)\s{_YOURS}\s(?:with|in|inside|within)\sdouble\s(?:quotation\smarks|quotes)",
+        Frame.CLAUSE, _always("in_quotes", checks.is_wrapped_in_quotes),
+    ),
+)  # fmt: skip
