@@ -82,6 +82,7 @@ class Settings(BaseSettings):
     store_url: str | None = None
     """sqlite:///file or postgresql://...; unset: a SQLite file in the data directory."""
     data_dir: Path = Field(default_factory=default_data_dir)
+    """Where queue and results are kept that must outlive a reboot; unset: ~/.local/share/promptmill."""
 
     model: str = "claude-haiku-5-5"
     """For prompts that name none."""
@@ -90,15 +91,19 @@ class Settings(BaseSettings):
     rpm: Positive | None = None
     """Requests a minute of each model class; unset: the lowest tier's."""
     itpm: Positive | None = None
+    """Input tokens a minute, likewise."""
     otpm: Positive | None = None
+    """Output tokens a minute, likewise."""
     budgets: dict[str, BudgetSettings] = Field(default_factory=dict)
+    """Limits of single model classes: `[budgets.<class>]` in the file."""
     headroom: Annotated[float, Field(ge=0, le=0.9)] = 0.01
     """Share of each limit that is left unused."""
     request_burst: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(milliseconds=50)
     """How late a request may go without its slot being lost: what one request may be followed by at once is this time
     at the full rate. The provider's depth is unknown, so it stays short: even spacing is the point."""
-    token_burst: Seconds = timedelta(seconds=1)
-    """How much of the token limits may go at once after a pause, as a time at the full rate."""
+    token_burst: Seconds = timedelta(seconds=3)
+    """How much of the token limits may go at once after a pause, as a time at the full rate. Answers differ in length
+    from what was reserved: with 1 s a tenth of the output limit was lost to that, with 3 s a hundredth."""
     expected_output_tokens: Positive = 500
     """Reserved for an answer at admission (at most the job's max_tokens); real usage corrects it."""
 
@@ -115,9 +120,11 @@ class Settings(BaseSettings):
     backoff: Seconds = timedelta(seconds=1)
     """Mean wait after the first failed attempt; doubles each time, with full jitter."""
     max_backoff: Seconds = timedelta(seconds=60)
+    """The mean wait doubles no further than this."""
     probe_interval: Seconds = timedelta(seconds=30)
     """How long a parked budget rests before one job is let through to see whether the cause is gone."""
     connect_timeout: Seconds = timedelta(seconds=10)
+    """Longest wait for a connection to the API."""
     read_timeout: Seconds = timedelta(seconds=120)
     """Longest silence within a streamed answer."""
     attempt_timeout: Seconds = timedelta(seconds=600)
@@ -128,9 +135,11 @@ class Settings(BaseSettings):
     """How long Redis keeps a result for whoever waits; the result store keeps it for good."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of the worker's log; a line a job at `info`."""
     log_format: Literal["json", "console"] = "json"
+    """One JSON object a line, or lines for people."""
     log_content: bool = False
-    """Put prompts and answers into debug logs. Off: no log ever holds either (I7)."""
+    """Log crashes with their whole traceback, which may quote prompts and answers. Off: no log holds either (I7)."""
 
     anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
     anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")

@@ -9,7 +9,7 @@ import click
 
 from producers.cli.console import remark, show_problems, terminal
 from producers.cli.files import FILE_HELP, file_options, run_options
-from producers.cli.interrupts import run_until_stopped
+from producers.cli.interrupts import cancellable, run_until_stopped
 from producers.cli.options import load_settings
 from producers.cli.queue_address import QueueAddress, reachable_queue
 from producers.progress import ProgressDisplay
@@ -50,6 +50,9 @@ async def _enqueue(file: Path, address: QueueAddress, options: RunOptions) -> En
     redis = connect(address.url)
     try:
         with ProgressDisplay(terminal(stderr=True)) as display:
-            return await enqueue_file(file, address.settings, queue=Queue(redis), options=options, on_progress=display)
+            queue = Queue(redis)
+            return await cancellable(
+                enqueue_file(file, address.settings, queue=queue, options=options, on_progress=display)
+            )
     finally:
         await redis.aclose()

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
+from producers.cli.interrupts import end
 from producers.cli.options import NO_KEY, environment_of
 from producers.cli.queue_address import QueueAddress
 from promptmill.errors import BadSettings, MissingExtra, PromptmillError
@@ -95,9 +96,7 @@ async def needing(workers: asyncio.subprocess.Process, work: Awaitable[T], log_p
             f"the workers ended by themselves (code {workers.returncode}): {_last_line(log_path)} (see {log_path})"
         )
     finally:
-        for task in (doing, ending):
-            task.cancel()
-        await asyncio.gather(doing, ending, return_exceptions=True)
+        await end(doing, ending)
 
 
 async def _stop(workers: asyncio.subprocess.Process) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from producers.cli.console import remark, terminal
 from producers.cli.fleet import local_workers, needing
+from producers.cli.interrupts import end
 from producers.cli.queue_address import QueueAddress
 from producers.progress import ProgressDisplay
 from producers.runs import Phase, RunOptions, RunProgress, RunSummary, run_file
@@ -70,7 +71,8 @@ async def _with_workers(
     try:
         await asyncio.wait({work, sending}, return_when=asyncio.FIRST_COMPLETED)
         if fleet is None or work.done():
-            return await work
+            await asyncio.wait({work})
+            return work.result()
         async with local_workers(fleet.command, fleet.environment, fleet.log_path) as workers:
             try:
                 return await needing(workers, work, fleet.log_path)
@@ -78,6 +80,4 @@ async def _with_workers(
                 remark("stopping when the calls under way have ended; Ctrl-C again stops at once")
                 raise
     finally:
-        for task in (work, sending):
-            task.cancel()
-        await asyncio.gather(work, sending, return_exceptions=True)
+        await end(work, sending)

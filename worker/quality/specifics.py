@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from worker.quality.reading import Reading
 
+# A search skips to the first character of its pattern where that is a plain one. So what is at the beginning of a line is
+# searched for from the line break before it, and what must not stand before a mark is looked for behind the mark.
+
 _READ_CHARS = 20_000
 _SAMPLE_CHARS = 600
 
@@ -36,13 +39,14 @@ _COUNTED = frozenset(
 )
 """`3 reasons` announces a list; it is no figure."""
 _COUNTED_ADJECTIVES = frozenset("main key common simple basic important different other more quick major".split())
-_LIST_NUMBER = re.compile(r"^[ \t>]*+(?:\*\*)?\d{1,3}[.)](?=[ *])", re.MULTILINE)
+_LIST_NUMBER = re.compile(r"\n[ \t>]*+(?:\*\*)?\d{1,3}[.)](?=[ *])")
 
 _NAME = re.compile(r"[A-Z][\w’'&-]*+(?:\ (?:(?:of|the|de|la|van|von|der|del|&)\ ){0,2}[A-Z][\w’'&-]*+){0,6}")
 _SENTENCE_START = re.compile(r"""(?:^|\n)[ \t>]*(?:(?:[-*+•]|\d{1,3}[.)])[ ])?$|[.!?:…]["'”’)*_]*\s+$|["“«(„]$""")
 _HEADING = re.compile(
-    r"^[ ]{0,3}\#{1,6}\ [^\n]*+|^[ \t]*+(?:[-*+•]\ |\d{1,3}[.)]\ )?\*\*[^*\n]{1,120}\*\*:?", re.MULTILINE
+    r"\n(?:[ ]{0,3}\#{1,6}\ [^\n]*+|[ \t]*+(?:[-*+•]\ |\d{1,3}[.)]\ )?\*\*[^*\n]{1,120}\*\*:?)"
 )
+_CAPITAL_OR_BEYOND_ASCII = re.compile(r"[A-Z\x80-\U0010ffff]")
 _NOT_NAMES = (
     frozenset(
         "i i'm i've i'll i'd the a an this that these those it its he she they we you your my our their his"
@@ -57,9 +61,9 @@ _NOT_NAMES = (
 )
 
 _QUOTE = re.compile(r'"[^"\n]{2,300}"|“[^“”\n]{2,300}”|«[^«»\n]{2,300}»|„[^„“”\n]{2,300}[“”]|「[^「」\n]{2,300}」')
-_INLINE_CODE = re.compile(r"(?<!`)`([^`\n]{1,200})`(?!`)")
+_INLINE_CODE = re.compile(r"`(?<!``)([^`\n]{1,200})`(?!`)")
 _SIGNS_OF_CODE = ("_", "()", "--", "://")
-_CAMEL = re.compile(r"(?<=[a-z])[A-Z]")
+_CAMEL = re.compile(r"[A-Z](?<=[a-z][A-Z])")
 _DOTTED = re.compile(r"\.(?<=[a-z]\.)(?=[a-z])")
 _IDENTIFIER = re.compile(
     r"""[A-Za-z]\w{0,63}(?:\.\w{1,63}){0,6}\(\)                # a_call()
@@ -121,8 +125,8 @@ def find_specifics(answer: Reading) -> Specifics:
     example is a good one, or true.
     """
     prose = answer.prose[:_READ_CHARS]
-    inline = _INLINE_CODE.findall(prose) if "`" in prose else []
-    plain = _INLINE_CODE.sub(" ", prose) if inline else prose
+    parts = _INLINE_CODE.split(prose)
+    plain, inline = " ".join(parts[::2]), parts[1::2]
     folded = plain.casefold()
     quotes = _QUOTE.findall(plain) if any(mark in plain for mark in '"“«„「') else []
     identifiers = {*inline, *_identifiers(plain)}
@@ -143,20 +147,24 @@ def specific_examples(answer: Reading) -> int:
     return find_specifics(answer).total
 
 
+def _without(line_beginning: re.Pattern[str], text: str) -> str:
+    return line_beginning.sub("\n", f"\n{text}")[1:]
+
+
 def _identifiers(plain: str) -> set[str]:
-    words = plain.split()
+    words = set(plain.split())
     suspects = [word for sign in _SIGNS_OF_CODE if sign in plain for word in words if sign in word]
     if _CAMEL.search(plain):
-        suspects += [word for word in words if _CAMEL.search(word)]
+        suspects += [word for word in words if not word.islower() and _CAMEL.search(word)]
     if _DOTTED.search(plain):
-        suspects += [word for word in words if _DOTTED.search(word)]
+        suspects += [word for word in words if "." in word and _DOTTED.search(word)]
     bare = (word.lstrip("([{\"'“‘*<").rstrip(".,;:!?]}\"'”’*>") for word in suspects)
     candidates = {word.rstrip(")") if "(" not in word else word for word in bare}
     return {word for word in candidates if _IDENTIFIER.fullmatch(word)}
 
 
 def _numbers(plain: str) -> set[str]:
-    text = _LIST_NUMBER.sub("", plain)
+    text = _without(_LIST_NUMBER, plain)
     found: set[str] = set()
     taken = 0
     for match in _NUMBER.finditer(text):
@@ -198,9 +206,9 @@ def _nouns_have_capitals(folded: str) -> bool:
 
 
 def _names(plain: str) -> set[str]:
-    text = _HEADING.sub("", plain)
+    text = _without(_HEADING, plain)
     sample = text[:_SAMPLE_CHARS]
-    if sum(map(str.isupper, sample)) * 3 > len(sample):
+    if sum(map(str.isupper, _CAPITAL_OR_BEYOND_ASCII.findall(sample))) * 3 > len(sample):
         return set()  # capitals throughout: they mark nothing
     found: set[str] = set()
     for match in _NAME.finditer(text):

@@ -146,10 +146,12 @@ class Schedules(RuleBasedStateMachine):
         self.expect(claims)
 
     def expect(self, claims: Claims) -> None:
-        now = self.bench.clock()
+        now, claimed = self.bench.clock(), {claim.job_id for claim in claims.jobs}
         for job in self.jobs.values():
-            if job.holder and job.held_until <= now:
-                job.holder = None  # whoever claims sees to all leases that ran out: nobody holds them any more
+            # Every lease that ran out is gone with the next claim, but that of a stranger's job only with its own.
+            to_be_adopted = job.budget is None and not job.cancelled
+            if job.holder and job.held_until <= now and (job.job_id in claimed or not to_be_adopted):
+                job.holder = None
                 job.lost += 1
         for claim in claims.jobs:
             job = self.jobs[claim.job_id]

@@ -132,6 +132,21 @@ async def test_what_failed_is_sent_again_only_when_asked_for(prompts, out, run, 
     assert [answer["status"] for answer in answers_in(out)] == ["succeeded"] * 30
 
 
+async def test_what_is_sent_again_is_no_dead_letter_any_more(prompts, run, redis, store, worker):
+    write_prompts(prompts, 30, bad="fail")
+    first = asyncio.create_task(run())
+    while not first.done():
+        await worker.work()
+    again = asyncio.create_task(run(retry_failed=True))
+
+    async def closed() -> bool:
+        return await redis.zcard(keys.QUEUE) == 3 and not await store.dead_letters()
+
+    await until(closed)
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
+
+
 async def test_what_fails_again_has_its_result_again(prompts, run, serving):
     write_prompts(prompts, 30, bad="fail")
     async with serving() as worker:
@@ -298,23 +313,35 @@ async def test_workers_that_write_to_another_store_are_noticed(prompts, out, run
     assert not list(out.parent.glob("answers*"))
 
 
-async def test_a_store_that_is_away_for_a_while_is_waited_for(prompts, out, run, serving, monkeypatch):
+async def test_a_store_that_is_away_for_a_while_is_waited_for(prompts, out, run, worker, monkeypatch):
+    """What was announced meanwhile is looked up afterwards, although no message comes twice."""
     monkeypatch.setattr(file_run_module, "PAUSE", file_run_module.TICK)
     write_prompts(prompts, 50)
-    real = Window.hear
+    hear, recount = Window.hear, Window.recount
     failures = [StoreUnavailable("disk full"), StoreUnavailable("disk full")]
+    recounted = asyncio.Event()
 
-    async def hear(window, job_ids):
-        if failures:
+    async def fails_twice(window, job_ids):
+        if job_ids and failures:
             raise failures.pop()
-        await real(window, job_ids)
+        await hear(window, job_ids)
 
-    monkeypatch.setattr(Window, "hear", hear)
+    async def tells(window):
+        await recount(window)
+        recounted.set()
+
+    monkeypatch.setattr(Window, "hear", fails_twice)
+    monkeypatch.setattr(Window, "recount", tells)
     seen = []
-    async with serving():
-        await run(on_progress=seen.append)
-    assert not failures
-    assert await said(seen, "disk full")
+    running = asyncio.create_task(run(on_progress=seen.append))
+    await recounted.wait()  # the look at everything that a new subscription brings with it is over
+    await worker.work(25)
+    await until(lambda: said(seen, "disk full"))
+    await worker.drain()
+
+    async with asyncio.timeout(file_run_module.RECOUNT.total_seconds() / 2):
+        await running
+    assert len(failures) < 2
     assert len(answers_in(out)) == 50
 
 
@@ -338,6 +365,7 @@ async def test_a_job_that_failed_just_before_the_run_went_on_is_not_paid_for_aga
 
     assert summary.counts[Status.FAILED] == 1
     assert len(worker.requests) == 10
+    assert await redis.zcard(keys.QUEUE) == 0
 
 
 async def test_what_is_cancelled_or_expired_counts_as_done_without_an_answer(prompts, out, run, redis, worker, client):

@@ -10,6 +10,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from producers import Client, QueueUnavailable, Result, ResultNotFound, Status
+from producers import listener as listener_module
 from producers.listener import RECHECK
 from promptmill.errors import BadSettings
 from promptmill.queue import keys
@@ -158,14 +159,53 @@ async def test_when_the_last_caller_has_gone_nobody_listens_any_more(client, red
 
 
 async def test_giving_up_and_waiting_again_at_once_misses_nothing(client, redis, worker):
+    """The channel is still subscribed to, so no confirmation will come; the job may have ended in between."""
     handle = await client.submit("hello")
     first = asyncio.create_task(handle.result())
     await listened_for(redis, handle.job_id)
+    unsubscribing = hold_back(client._listener._changed, "take")
 
     first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
     await worker.drain()
+    again = asyncio.create_task(handle.result(10))
+    await asyncio.sleep(0)
+    unsubscribing.set()
 
-    assert (await handle.result(10)).text == "HELLO"
+    assert (await again).text == "HELLO"
+
+
+def hold_back(owner, name: str) -> asyncio.Event:
+    """Let no call of the method return before the event that is returned."""
+    real, go = getattr(owner, name), asyncio.Event()
+
+    async def held(*args):
+        answer = await real(*args)
+        await go.wait()
+        return answer
+
+    setattr(owner, name, held)
+    return go
+
+
+async def test_who_asks_while_others_are_told_gets_an_answer_of_their_own(client, redis, worker, monkeypatch):
+    """One caller is told that the job is unknown; it is submitted and awaited before that caller has noticed."""
+    handle = await client.submit("hello")
+    await worker.drain()
+    real = listener_module._result
+    later = []
+
+    def unknown_at_first(job_id, value):
+        if not later:
+            asyncio.get_running_loop().call_soon(lambda: later.append(asyncio.create_task(handle.result(10))))
+            later.append(None)
+            raise ResultNotFound(job_id)
+        return real(job_id, value)
+
+    monkeypatch.setattr(listener_module, "_result", unknown_at_first)
+    with pytest.raises(ResultNotFound):
+        await handle.result(10)
+    assert (await later[1]).text == "HELLO"
 
 
 async def test_a_job_that_was_unknown_can_be_submitted_and_awaited_at_once(client, worker):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from datetime import timedelta
 from typing import Any
@@ -9,9 +10,6 @@ from typing import Any
 import httpx2
 import pytest
 
-from promptmill.testing.simulator import FAULTS
-from promptmill.testing.simulator.faults import Disruption
-from promptmill.testing.simulator.replies import ErrorReply, PlainReply
 from tests.support.providers import (
     ScriptedApi,
     answering,
@@ -325,8 +323,6 @@ async def test_an_answer_is_not_thrown_away_over_what_strict_json_readers_refuse
 
 async def test_the_call_ends_at_the_attempt_timeout_even_if_the_stream_never_falls_silent():
     async def endless():
-        import asyncio
-
         yield events_of(message())[0]
         while True:
             await asyncio.sleep(0)
@@ -337,26 +333,3 @@ async def test_the_call_ends_at_the_attempt_timeout_even_if_the_stream_never_fal
 
     exchange = await send(ScriptedApi(step), "streamed", attempt_timeout=timedelta(milliseconds=50))
     assert classify(exchange.sighting).name == "timed_out"
-
-
-EDITED = {
-    "empty_content": "empty_answer",
-    "no_stop_reason": "incomplete_message",
-    "no_usage": "incomplete_message",
-    "refusal": "refused",
-}
-
-
-@pytest.mark.parametrize("fault", [name for name, fault in FAULTS.items() if not isinstance(fault.action, Disruption)])
-async def test_every_fault_that_the_simulator_knows_is_recognised(fault):
-    """A fault added there that no rule here knows would otherwise be found in production."""
-    does = FAULTS[fault].action
-    match does:
-        case ErrorReply():
-            step = failing(does.status, does.kind, does.message, code=does.error_code)
-        case PlainReply():
-            step = sending(does.status, does.body, {"content-type": does.content_type})
-        case _:
-            return  # an edit of an answer: tests/integration/worker/test_simulator.py sends it
-    outcome = classify((await send(ScriptedApi(step))).sighting)
-    assert outcome.name not in {"succeeded", "unrecognised", "internal_error"}

@@ -1,0 +1,174 @@
+"""Hours of a fleet in seconds: the real claim script on a clock of ours, against the simulator's exact token buckets.
+
+No worker runs and nothing waits: an event list moves the clock from one thing to the next. What is real is what decides
+about pacing: the scripts, on a real server, and the provider's buckets.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from promptmill.jobs import Job, Lane
+from promptmill.pacing import Cost
+from promptmill.queue import Claim, Queue, Settlement, Snooze, prepare
+from promptmill.results import Status
+from promptmill.settings import Settings
+from promptmill.testing.simulator.budget import Budget as Provider
+
+LEASE = timedelta(hours=1)
+"""Leases are tested elsewhere: here nobody dies."""
+
+
+@dataclass
+class Answer:
+    """What one request will take, known to the simulated provider alone."""
+
+    input_tokens: int
+    output_tokens: int
+    generation_ms: float
+
+
+@dataclass
+class Tally:
+    """What happened."""
+
+    granted: int = 0
+    refused: list[float] = field(default_factory=list)
+    """When each 429 was answered (ms)."""
+    claims: int = 0
+
+
+class VirtualFleet:
+    """Workers that claim, send after a delay, and settle; `run` moves the clock."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        clock: list[float],
+        provider: Provider,
+        settings: Settings,
+        *,
+        answer: Callable[[Job], Answer],
+        workers: int = 8,
+        slots: int = 200,
+        network_ms: tuple[float, float] = (40, 80),
+        seed: int = 1,
+    ) -> None:
+        self.queue = queue
+        self.clock = clock
+        self.provider = provider
+        self.settings = settings
+        self.answer = answer
+        self.network_ms = network_ms
+        self.random = random.Random(seed)
+        self.tally = Tally()
+        self.jobs: dict[str, Job] = {}
+        self.answered: list[str] = []
+        self.under_way: set[str] = set()
+        self.free = {f"w{number}": slots for number in range(workers)}
+        self._events: list[tuple[float, int, str, tuple]] = []
+        self._order = itertools.count()
+        self._alarm_of: dict[str, int] = {}
+        self._start_ms = clock[0]
+
+    def at(self, when: float, what: str, *args: object) -> int:
+        """Put something on the list; its number."""
+        number = next(self._order)
+        heapq.heappush(self._events, (when, number, what, args))
+        return number
+
+    async def submit(self, jobs: list[Job]) -> None:
+        """Queue jobs now."""
+        for job in jobs:
+            self.jobs[job.id] = job
+        await self.queue.submit([prepare(job, self.settings) for job in jobs])
+
+    async def run(self, minutes: float, *, producer: Callable[[], list[Job]] | None = None) -> Tally:
+        """Let `minutes` pass. `producer` is asked for more jobs once a (virtual) second."""
+        end = self.clock[0] + minutes * 60_000
+        for worker in self.free:
+            self.at(self.clock[0], "claim", worker, None)
+        if producer is not None:
+            self.at(self.clock[0], "produce", producer)
+        while self._events and self._events[0][0] <= end:
+            when, number, what, args = heapq.heappop(self._events)
+            if what == "claim" and args[1] is not None and self._alarm_of.get(args[0]) != number:
+                continue  # the worker has claimed since: this alarm was put off
+            self.clock[0] = max(self.clock[0], when)
+            await getattr(self, f"_{what}")(*args)
+        self.clock[0] = end
+        return self.tally
+
+    def _ns(self) -> int:
+        return int((self.clock[0] - self._start_ms) * 1e6)
+
+    async def _produce(self, producer: Callable[[], list[Job]]) -> None:
+        if jobs := producer():
+            await self.submit(jobs)
+        self.at(self.clock[0] + 1000, "produce", producer)
+
+    async def _claim(self, worker: str, _alarm: object) -> None:
+        if self.free[worker] <= 0:
+            return
+        self.tally.claims += 1
+        claims = await self.queue.claim(
+            worker=worker, lease=LEASE, most=self.free[worker], token_prefix=f"{worker}.{self.tally.claims}"
+        )
+        for claim in claims.jobs:
+            self.free[worker] -= 1
+            self.under_way.add(claim.job_id)
+            self.at(self.clock[0] + self.random.uniform(*self.network_ms), "arrive", worker, claim)
+        if claims.wait is not None:
+            # Event loops and networks are late by a little.
+            late = self.random.uniform(0.2, 2.0)
+            when = self.clock[0] + claims.wait.total_seconds() * 1000 + late
+            self._alarm_of[worker] = self.at(when, "claim", worker, True)
+
+    async def _arrive(self, worker: str, claim: Claim) -> None:
+        job = self.jobs[claim.job_id]
+        answer = self.answer(job)
+        now = self._ns()
+        maximum = int(job.request["max_tokens"])
+        refusal = self.provider.admit(input_tokens=answer.input_tokens, max_tokens=maximum, now_ns=now)
+        if refusal is not None:
+            self.tally.refused.append(self.clock[0] - self._start_ms)
+            await self._refused(worker, claim, refusal.retry_after)
+            return
+        self.tally.granted += 1
+        end = now + int(answer.generation_ms * 1e6)
+        self.provider.generate(answer.output_tokens, max_tokens=maximum, start_ns=now, end_ns=end)
+        self.at(self.clock[0] + answer.generation_ms, "settle", worker, claim, answer)
+
+    async def _refused(self, worker: str, claim: Claim, retry_after: int) -> None:
+        await self.queue.block(claim.budget, timedelta(seconds=retry_after), "rate_limited")
+        await self.queue.snooze(Snooze(claim, used=Cost(1, 0, 0)))
+        await self._slot_free(worker)
+
+    async def _settle(self, worker: str, claim: Claim, answer: Answer) -> None:
+        self.answered.append(claim.job_id)
+        self.under_way.discard(claim.job_id)
+        used = Cost(1, answer.input_tokens, answer.output_tokens)
+        await self.queue.settle([Settlement(claim, Status.SUCCEEDED, used=used)])
+        await self._slot_free(worker)
+
+    async def _slot_free(self, worker: str) -> None:
+        was_full = self.free[worker] == 0
+        self.free[worker] += 1
+        if was_full:
+            self.at(self.clock[0], "claim", worker, None)
+
+
+def text_job(number: int, *, max_tokens: int, characters: int = 100, lane: Lane = Lane.STANDARD) -> Job:
+    """A job whose prompt has about that many characters."""
+    text = f"{number} ".ljust(characters, "x")
+    request = {
+        "model": "claude-haiku-5-5",
+        "max_tokens": max_tokens,
+        "messages": [{"role": "user", "content": text}],
+    }
+    return Job(id=f"job-{number}", request=request, lane=lane)
