@@ -13,7 +13,7 @@ import random
 from collections.abc import Collection, Iterable
 from datetime import timedelta
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
@@ -22,6 +22,7 @@ from promptmill.errors import PromptmillError, QueueUnavailable, ResultNotFound
 from promptmill.queue import keys
 from promptmill.queue.connection import redis_errors
 from promptmill.results import Result
+from promptmill.tasks import end
 from promptmill.wire import unpack_result
 
 RECHECK: Final = timedelta(seconds=30)
@@ -86,8 +87,7 @@ class ResultListener:
         """Stop listening; whoever still waits gets QueueUnavailable."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end(task)
         self._fail(QueueUnavailable("the client was closed while a result was awaited"))
 
     def _forget(self, job_id: str, wait: _Wait) -> None:
@@ -135,20 +135,25 @@ class _Session:
 
     async def run(self, recheck: timedelta) -> None:
         """Go on until the connection is lost. Raises QueueUnavailable then, or what Redis refused."""
+        tasks: list[asyncio.Task[NoReturn]] = []
         try:
             with redis_errors():
                 await self._pubsub.connect()  # type: ignore[no-untyped-call]
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._subscribe(), name="promptmill results: subscribe")
-                tasks.create_task(self._hear(), name="promptmill results: hear")
-                tasks.create_task(self._look_up(), name="promptmill results: look up")
-                tasks.create_task(self._doubt(recheck), name="promptmill results: recheck")
-        except ExceptionGroup as problems:
-            raise _first(problems) from None
+            tasks += [
+                asyncio.create_task(self._subscribe(), name="promptmill results: subscribe"),
+                asyncio.create_task(self._hear(), name="promptmill results: hear"),
+                asyncio.create_task(self._look_up(), name="promptmill results: look up"),
+                asyncio.create_task(self._doubt(recheck), name="promptmill results: recheck"),
+            ]
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            # What Redis refused says more than that it went away, where both happened at once.
+            await max(ended, key=lambda task: not isinstance(task.exception(), QueueUnavailable))
         finally:
+            # No TaskGroup: it asks its tasks to end only once, see `end`.
+            await end(*tasks)
             await self._pubsub.aclose()  # type: ignore[no-untyped-call]
 
-    async def _subscribe(self) -> None:
+    async def _subscribe(self) -> NoReturn:
         """Subscribe to what is newly awaited, unsubscribe from what is no longer."""
         while True:
             await self._follow(await self._changed.take(_CHANNELS_A_COMMAND))
@@ -167,7 +172,7 @@ class _Session:
         # Awaited anew before the subscription was given up: no confirmation will come for these.
         self._to_look_up.add(set(begun).difference(fresh))
 
-    async def _hear(self) -> None:
+    async def _hear(self) -> NoReturn:
         """Have looked up whatever is announced, and whatever is now subscribed to and may have ended before."""
         while True:
             with redis_errors():
@@ -177,7 +182,7 @@ class _Session:
                 channel: bytes = message["channel"]
                 self._to_look_up.add([channel.decode().removeprefix(keys.DONE_CHANNEL)])
 
-    async def _look_up(self) -> None:
+    async def _look_up(self) -> NoReturn:
         while True:
             job_ids = [job_id for job_id in await self._to_look_up.take(_LOOK_UPS_A_COMMAND) if job_id in self._waits]
             if job_ids:
@@ -210,7 +215,7 @@ class _Session:
             except PromptmillError as problem:
                 wait.result.set_exception(problem)
 
-    async def _doubt(self, recheck: timedelta) -> None:
+    async def _doubt(self, recheck: timedelta) -> NoReturn:
         """Look everything up now and then, and give up a connection over which not even a ping is answered."""
         while True:
             self.heard = False
@@ -253,9 +258,3 @@ class _Inbox:
         if not self._ids:
             self._filled.clear()
         return taken
-
-
-def _first(problems: ExceptionGroup[Exception]) -> Exception:
-    """Return what is to be told of several things that went wrong at once: the refusal rather than the silence."""
-    flat = [problem for problem in problems.exceptions if not isinstance(problem, ExceptionGroup)]
-    return next((problem for problem in flat if not isinstance(problem, QueueUnavailable)), flat[0])

@@ -8,6 +8,7 @@ from itertools import islice
 
 from promptmill.errors import QueueUnavailable
 from promptmill.queue import Queue, Submission, Submitted
+from promptmill.tasks import end
 
 _Waiting = tuple[Sequence[Submission], "asyncio.Future[list[Submitted]]"]
 
@@ -39,8 +40,7 @@ class Outbox:
     async def aclose(self) -> None:
         """Stop sending; whoever waits gets QueueUnavailable."""
         if self._sender is not None:
-            self._sender.cancel()
-            await asyncio.gather(self._sender, return_exceptions=True)
+            await end(self._sender)
 
     async def _send_all(self) -> None:
         gathered: list[_Waiting] = []

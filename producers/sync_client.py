@@ -22,6 +22,7 @@ from promptmill.errors import QueueUnavailable
 from promptmill.queue import Submitted
 from promptmill.results import Result
 from promptmill.settings import Settings
+from promptmill.tasks import end
 
 _T = TypeVar("_T")
 
@@ -160,10 +161,7 @@ class _Portal:
 
     async def _end(self) -> None:
         await self._client.aclose()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await end(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()))
 
 
 _CLIENTS: Final[weakref.WeakSet[SyncClient]] = weakref.WeakSet()

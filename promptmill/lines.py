@@ -26,8 +26,9 @@ def job_from_line(line: Mapping[str, Any], *, model: str, max_tokens: int, **fix
     """
     for name in line:
         if name not in _KNOWN:
-            near = difflib.get_close_matches(str(name), _KNOWN, n=1)
-            raise BadJob(f"{str(name)[:80]}: unknown field" + (f"; did you mean {near[0]!r}?" if near else ""))
+            shown = str(name)[:80]
+            near = difflib.get_close_matches(shown, _KNOWN, n=1)
+            raise BadJob(f"{shown}: unknown field" + (f"; did you mean {near[0]!r}?" if near else ""))
     bodies = [name for name in ("prompt", "params", "request") if line.get(name) is not None]
     if len(bodies) != 1:
         got = " and ".join(bodies) or "neither"
@@ -53,4 +54,6 @@ def _request(form: str, body: Any, line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _kind(value: Any) -> str:
-    return "a blank text" if isinstance(value, str) else type(value).__name__
+    if isinstance(value, str):
+        return "a text" if value.strip() else "a blank text"
+    return type(value).__name__

@@ -60,11 +60,12 @@ class UnknownModel(BadInput):
     """A model that belongs to no known class and to none in the settings."""
 
     def __init__(self, model: str, known: tuple[str, ...]) -> None:
-        near = difflib.get_close_matches(model, known, n=1)
+        shown = model[:80]
+        near = difflib.get_close_matches(shown, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         super().__init__(
-            f"no rate limits are known for model {model[:80]!r}{hint} Expected one of {', '.join(known)}, "
-            f'or its limits in promptmill.toml: [budgets."{model}"] with rpm, itpm and otpm'
+            f"no rate limits are known for model {shown!r}{hint} Expected one of {', '.join(known)}, "
+            f'or its limits in promptmill.toml: [budgets."{shown}"] with rpm, itpm and otpm'
         )
 
 

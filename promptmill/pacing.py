@@ -1,12 +1,12 @@
 """Weighted GCRA, pure: the arithmetic of lua/_budget.lua with the time handed in.
 
-A bucket holds at most `burst` units and is refilled continuously at `rate` units a minute. Its state is one number, the
-theoretical arrival time (TAT): when it will be full again. A test compares this with the script, step by step.
+A bucket holds at most `burst` units and is refilled continuously at `rate` units a minute. Its whole state is one
+number, the theoretical arrival time (TAT): when it will be full again. A test compares this with the script, step by
+step.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -56,14 +56,10 @@ def paces(limits: Limits, *, headroom: float, request_burst: timedelta, token_bu
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The state of one model class: its paces, and for each dimension two times in ms.
-
-    `tats`: when the bucket will be full again. `full_at`: when an admission last found it full.
-    """
+    """The state of one model class: its paces, and the TAT of each dimension in ms."""
 
     paces: Mapping[str, Pace]
     tats: Mapping[str, float] = field(default_factory=dict)
-    full_at: Mapping[str, float] = field(default_factory=dict)
     blocked_until: float = 0
 
     @classmethod
@@ -87,18 +83,14 @@ class Budget:
         return replace(
             self,
             tats={d: max(self.tats[d], now) + getattr(cost, d) * pace.ms_per_unit for d, pace in self.paces.items()},
-            full_at={**self.full_at, **{d: math.floor(now) for d in self.paces if self.tats[d] <= now}},
         )
 
-    def reconcile(self, reserved: Cost, used: Cost, *, charged_at: float) -> Budget:
-        """Return the budget after the tokens reserved at `charged_at` turned out to be `used`; a request stays charged.
+    def reconcile(self, reserved: Cost, used: Cost) -> Budget:
+        """Return the budget after the tokens that were reserved turned out to be `used`; the request stays charged.
 
-        Nothing comes back twice: a TAT in the past counts as now, and what was reserved before the bucket was found
-        full came back with that already.
+        A refund cannot overfill the bucket: a TAT in the past counts as now.
         """
         tats = dict(self.tats)
         for d in TOKENS:
-            difference = getattr(used, d) - getattr(reserved, d)
-            if difference > 0 or math.floor(charged_at) >= self.full_at.get(d, 0):
-                tats[d] += difference * self.paces[d].ms_per_unit
+            tats[d] += (getattr(used, d) - getattr(reserved, d)) * self.paces[d].ms_per_unit
         return replace(self, tats=tats)

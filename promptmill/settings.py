@@ -267,7 +267,7 @@ def _read_environment(environ: Mapping[str, str], cls: type[Settings]) -> dict[s
     try:
         return {names.get(name, name): value for name, value in source().items()}
     except SettingsError as error:
-        raise BadSettings(f"settings: {error.__cause__ or error}") from None
+        raise BadSettings(f"settings: {error}: {error.__cause__}") from None
 
 
 def _read_file(environ: Mapping[str, str], cls: type[Settings]) -> dict[str, Any]:
@@ -294,5 +294,7 @@ def _refuse_unknown_in(content: Mapping[str, Any], known: set[str], where: str) 
 
 
 def _suggest(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(name.upper(), known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
+    """Say which known name was meant; the prefix, which all of them share, makes none of them more alike."""
+    bare = {full.removeprefix(PREFIX).lower(): full for full in known}
+    near = difflib.get_close_matches(name.lower().removeprefix(PREFIX.lower()), bare, n=1)
+    return f"; did you mean {bare[near[0]]}?" if near else f"; known are {', '.join(sorted(known))}"

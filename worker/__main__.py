@@ -22,7 +22,7 @@ def main(*, processes: int, burst: bool, stop_with_parent: bool) -> None:
     try:
         settings = Settings.load()
         configure_logs(settings)
-        if processes > 1:
+        if processes > 1 or stop_with_parent:  # somebody waits for its work: one that dies is replaced
             sys.exit(asyncio.run(supervise(processes, burst=burst, stop_with_parent=stop_with_parent)))
         from worker.main import build_worker  # noqa: PLC0415 - a supervisor has no use for seconds of imports
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from worker.calls import ended
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -56,5 +58,4 @@ class Batcher(Generic[Item, Answer]):
             future.cancel()
         self._waiting = []
         if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+            await ended(self._running)

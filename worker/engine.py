@@ -35,7 +35,7 @@ from promptmill.results import Status
 from promptmill.settings import Settings
 from promptmill.wire import FUNCTION, Unreadable, deserialize, serialize, unpack_envelope
 from worker import events
-from worker.calls import Stopped, StopReason
+from worker.calls import Stopped, StopReason, ended
 from worker.leases import Lease, LeaseKeeper
 from worker.logs import where
 
@@ -112,7 +112,7 @@ class PacedWorker(Worker):
             self.ctx["run_job"] = await self._open_resources(self, stack)
             listening = asyncio.Event()
             for helper in (lambda: self._listen(listening), self.leases.keep, self._beat, self._tell_presence):
-                stack.push_async_callback(_cancelled, asyncio.create_task(self._kept_up(helper)))
+                stack.push_async_callback(ended, asyncio.create_task(self._kept_up(helper)))
             await listening.wait()
             self._log.info(
                 events.WORKER_STARTED,
@@ -182,8 +182,7 @@ class PacedWorker(Worker):
             # Without the store an answer would be lost, so that is waited for. Without Redis nothing is: every row is
             # committed, and the jobs come due by themselves.
             if waiting and not self.claiming_paused():
-                for task in waiting:
-                    task.cancel()
+                await asyncio.gather(*map(ended, waiting))
 
     def handle_sig(self, signum: Signals) -> None:
         """Stop claiming at the first signal; at a second one hand running jobs back at once."""
@@ -260,13 +259,12 @@ class PacedWorker(Worker):
         function = self._function_of(claim)
         work = self._run_function(function, lease) if function else self.functions[FUNCTION].coroutine(self.ctx, lease)
         task = asyncio.create_task(work)
-        self.tasks[claim.job_id] = task
+        self.tasks[claim.token] = task
         task.add_done_callback(lambda done: self._ended(lease, done))
 
     def _ended(self, lease: Lease, task: asyncio.Task[Any]) -> None:
         was_full = len(self.tasks) >= self.max_jobs
-        if self.tasks.get(lease.claim.job_id) is task:
-            del self.tasks[lease.claim.job_id]
+        del self.tasks[lease.claim.token]
         self.leases.drop(lease)
         if not task.cancelled() and (error := task.exception()):
             # A fault of ours: the lease runs out and the job is tried again, by a worker that may have it mended.
@@ -401,9 +399,3 @@ def arq_pool(url: str) -> ArqRedis:
 def arq_redis_settings(url: str) -> RedisSettings:
     """Return `url` as arq's own commands (`arq --check`) take it."""
     return RedisSettings.from_dsn(url)
-
-
-async def _cancelled(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

@@ -14,10 +14,10 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
-from producers.cli.interrupts import end
 from producers.cli.options import NO_KEY, environment_of
 from producers.cli.queue_address import QueueAddress
 from promptmill.errors import BadSettings, MissingExtra, PromptmillError
+from promptmill.tasks import end
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from redis.asyncio import Redis
@@ -33,12 +33,14 @@ async def redrive(letters: Sequence[DeadLetter], redis: Redis, store: ResultStor
     and StoreUnavailable.
     """
     submissions, refused = [], []
+    attempts = await store.attempts([letter.job_id for letter in letters])
     for letter in letters:
         try:
             job = unpack_job(unpack_envelope(letter.payload), job_id=letter.job_id)
             if job.deadline is not None and job.deadline <= datetime.now(UTC):
                 job = job.model_copy(update={"deadline": None, "not_before": None})
-            submissions.append(prepare(job, settings))
+            before = max((attempt.number for attempt in attempts.get(job.id, ())), default=0)
+            submissions.append(replace(prepare(job, settings), requests_before=before))
         except BadInput as error:
             refused.append((letter.job_id, str(error)))
     if submissions:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from producers.cli.console import remark, terminal
 from producers.cli.fleet import local_workers, needing
-from producers.cli.interrupts import end
 from producers.cli.queue_address import QueueAddress
 from producers.progress import ProgressDisplay
 from producers.runs import Phase, RunOptions, RunProgress, RunSummary, run_file
 from promptmill.queue import Queue, connect
 from promptmill.store import ResultStore
+from promptmill.tasks import end
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,8 @@ class FileRun:
         self._retry_failed = options.retry_failed
         self._make = LineJobs(settings, run=self.id, lane=options.lane)
         self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._cancelling = 0 if self._task is None else self._task.cancelling()
         self._began_at = self._loop.time()
         self._recount_at = 0.0
         self._budget = budget_per_minute(checked.model_classes, settings)
@@ -234,7 +236,10 @@ class FileRun:
                 await asyncio.sleep(PAUSE.total_seconds())
             else:
                 self._teller.held = None
-                return
+                break
+        if self._task is not None and self._task.cancelling() > self._cancelling:
+            # Redis' client may have lost the cancellation on the way: see `promptmill.tasks.end`.
+            raise asyncio.CancelledError
 
     async def _run_of_the_same_output(self) -> Run | None:
         runs = await self._store.runs(limit=_RUNS_LOOKED_AT)

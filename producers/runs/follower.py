@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from promptmill.errors import QueueUnavailable
 from promptmill.queue import keys
 from promptmill.queue.connection import redis_errors
+from promptmill.tasks import end
 
 _SILENCE: Final = timedelta(seconds=1)
 """How long one read lasts; silence is no error."""
@@ -41,8 +42,7 @@ class RunFollower:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
 
     async def hear(self, enough: int, longest: timedelta) -> None:
         """Wait until `enough` jobs were announced, a subscription began, or this time has passed."""

@@ -347,6 +347,7 @@ def _placing(submission: Submission) -> bytes:
             _time(job.not_before),
             _time(job.deadline),
             job.run or "",
+            submission.requests_before,
         )
     )
 

@@ -21,6 +21,8 @@ class Submission:
     payload: bytes
     budget: str
     cost: Cost
+    requests_before: int = 0
+    """Requests that were sent for the job before it became a dead letter: a redriven job goes on counting."""
 
 
 def prepare(job: Job, settings: Settings, *, now: datetime | None = None) -> Submission:

@@ -94,7 +94,7 @@ class SqliteDatabase:
         )
 
     def _connect(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts and answers are nobody else's
         connection = sqlite3.connect(
             self._path,
             timeout=self._lock_wait.total_seconds(),

@@ -84,11 +84,27 @@ class Ends:
                 self._ended[message["channel"].decode().removeprefix(keys.DONE_CHANNEL)].set()
 
 
+class TellingLog:
+    """A log that tells whoever waits for an event."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self.said: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    def __getattr__(self, level: str) -> Any:
+        def say(event: str, **fields: Any) -> None:
+            getattr(self._log, level)(event, **fields)
+            self.said[event].set()
+
+        return say
+
+
 class RunningWorker:
     """A worker that runs in this loop, and the moments of its life."""
 
     def __init__(self, worker: PacedWorker) -> None:
         self.engine = worker
+        self._log = worker._log = TellingLog(worker._log)
         self.naps = 0
         self._napping = asyncio.Condition()
         self._nap = worker._nap
@@ -101,13 +117,23 @@ class RunningWorker:
         async with self._napping:
             self.naps += 1
             self._napping.notify_all()
-        await self._nap(within if self.alarms else None)
+        at_once = within is not None and not within
+        await self._nap(within if self.alarms or at_once else None)
 
     async def idle(self) -> None:
         """Return when the worker has nothing more to claim."""
         async with self._napping:
             before = self.naps
             await self._napping.wait_for(lambda: self.naps > before)
+
+    async def says(self, event: str) -> None:
+        """Return when the engine has logged this event."""
+        await self._log.said[event].wait()
+
+    async def finished(self) -> None:
+        """Return when the worker runs no job."""
+        while self.engine.tasks:
+            await asyncio.wait(self.engine.tasks.values())
 
     async def ended(self) -> None:
         assert self.task is not None

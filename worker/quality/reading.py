@@ -23,11 +23,6 @@ class NotJson:
 NOT_JSON: Final = NotJson()
 
 _IDEOGRAPH = re.compile(r"[\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]")
-_WORD = re.compile(r"[^\W_]\S*")
-_NEITHER_WORD_NOR_SPACE = dict.fromkeys(
-    code for code in range(128) if not chr(code).isalnum() and not chr(code).isspace()
-)
-"""For `str.translate`: deletes every ASCII character that by itself makes no word and ends none."""
 _WORD_OR_IDEOGRAPH = re.compile(
     r"[\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]|[^\W_][^\s\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]*"
 )
@@ -52,11 +47,11 @@ def count_words(text: str) -> int:
     phrase counts as one there.
     """
     head, rest = text[:SCANNED_CHARS], text[SCANNED_CHARS:]
-    if head.isascii():  # three times as fast as the pattern
-        count = len(head.translate(_NEITHER_WORD_NOR_SPACE).split())
+    if head.isascii() or not _IDEOGRAPH.search(head):
+        words = [word for word in head.split() if word[0].isalnum() or any(map(str.isalnum, word))]
     else:
-        count = len((_WORD_OR_IDEOGRAPH if _IDEOGRAPH.search(head) else _WORD).findall(head))
-    return count + len(rest.split())
+        words = _WORD_OR_IDEOGRAPH.findall(head)
+    return len(words) + len(rest.split())
 
 
 def tokens(text: str, *, limit: int) -> list[str]:

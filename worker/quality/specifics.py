@@ -43,9 +43,7 @@ _LIST_NUMBER = re.compile(r"\n[ \t>]*+(?:\*\*)?\d{1,3}[.)](?=[ *])")
 
 _NAME = re.compile(r"[A-Z][\w’'&-]*+(?:\ (?:(?:of|the|de|la|van|von|der|del|&)\ ){0,2}[A-Z][\w’'&-]*+){0,6}")
 _SENTENCE_START = re.compile(r"""(?:^|\n)[ \t>]*(?:(?:[-*+•]|\d{1,3}[.)])[ ])?$|[.!?:…]["'”’)*_]*\s+$|["“«(„]$""")
-_HEADING = re.compile(
-    r"\n(?:[ ]{0,3}\#{1,6}\ [^\n]*+|[ \t]*+(?:[-*+•]\ |\d{1,3}[.)]\ )?\*\*[^*\n]{1,120}\*\*:?)"
-)
+_HEADING = re.compile(r"\n(?:[ ]{0,3}\#{1,6}\ [^\n]*+|[ \t]*+(?:[-*+•]\ |\d{1,3}[.)]\ )?\*\*[^*\n]{1,120}\*\*:?)")
 _CAPITAL_OR_BEYOND_ASCII = re.compile(r"[A-Z\x80-\U0010ffff]")
 _NOT_NAMES = (
     frozenset(

@@ -2,7 +2,6 @@
 --   <d>_rate   units a minute that may be spent (headroom already taken off)
 --   <d>_burst  units that may go at once on a full bucket
 --   <d>_tat    theoretical arrival time, ms: when the bucket will be full again
---   <d>_full   ms: when an admission last found the bucket full; what was reserved before is no longer refunded
 -- and, for all of them, blocked_until (ms) with the reason for it.
 -- Arithmetic: see promptmill/pacing.py, the same in Python, which a test compares step by step.
 local DIMENSIONS = { 'requests', 'input', 'output' }
@@ -33,7 +32,6 @@ end
 
 local function charge(budget, cost, now)
   for _, d in ipairs(DIMENSIONS) do
-    if budget[d .. '_tat'] <= now then budget[d .. '_full'] = math.floor(now) end
     budget[d .. '_tat'] = math.max(budget[d .. '_tat'], now) + cost[d] * 60000 / budget[d .. '_rate']
   end
 end
@@ -43,18 +41,13 @@ local function save_tats(budget)
   for _, d in ipairs(DIMENSIONS) do
     flat[#flat + 1] = d .. '_tat'
     flat[#flat + 1] = string.format('%.3f', budget[d .. '_tat'])
-    if budget[d .. '_full'] then
-      flat[#flat + 1] = d .. '_full'
-      flat[#flat + 1] = string.format('%.0f', budget[d .. '_full'])
-    end
   end
   redis.call('HSET', budget.key, unpack(flat))
 end
 
 -- What was really used replaces what was reserved. '' means that nobody knows: the reservation then stands, as does
 -- the request itself. A claim that was not charged has nothing to correct.
--- Nothing comes back twice: a TAT in the past counts as now, and what was reserved before the bucket was found full came
--- back with that already.
+-- A refund cannot overfill the bucket: a TAT in the past counts as now.
 local function reconcile(record, input, output)
   if record.charged == 0 or (input == '' and output == '') then return end
   local budget = load_budget(record.budget)
@@ -62,9 +55,7 @@ local function reconcile(record, input, output)
   for d, actual in pairs({ input = input, output = output }) do
     if actual ~= '' then
       local difference = tonumber(actual) - record[d]
-      if difference > 0 or record.charged >= (budget[d .. '_full'] or 0) then
-        budget[d .. '_tat'] = budget[d .. '_tat'] + difference * 60000 / budget[d .. '_rate']
-      end
+      budget[d .. '_tat'] = budget[d .. '_tat'] + difference * 60000 / budget[d .. '_rate']
     end
   end
   save_tats(budget)

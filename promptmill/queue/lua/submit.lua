@@ -1,8 +1,9 @@
 -- needs: keys, record, budget, alarm
 -- Put jobs into the queue: payload, record, place and cost at once, each once by its id.
 -- ARGV  1 now (ms, or '' for Redis' clock); then three for each job: id, payload, and a JSON array of
---       lane (1..3), budget, requests, input, output, not before (ms or 0), deadline (ms or 0), run or ''
---       (one argument instead of eight: a client packs each argument by itself, and that is what takes its time)
+--       lane (1..3), budget, requests, input, output, not before (ms or 0), deadline (ms or 0), run or '',
+--       requests that were sent for it before (it was a dead letter)
+--       (one argument instead of nine: a client packs each argument by itself, and that is what takes its time)
 -- Returns for each job, in order: 1 queued, 0 there already, 2 ended already (its result is still kept).
 local now = clock(ARGV[1])
 local count = (#ARGV - 1) / 3
@@ -17,11 +18,12 @@ for n = 1, count do
     answers[n] = 2
   else
     answers[n] = 1
-    local lane, budget, requests, input, output, not_before, deadline, run = unpack(cjson.decode(ARGV[3 * n + 1]))
+    local lane, budget, requests, input, output, not_before, deadline, run, before
+      = unpack(cjson.decode(ARGV[3 * n + 1]))
     redis.call('SET', PAYLOAD .. id, payload)
     local record = {
       lane = lane, budget = budget, requests = requests, input = input, output = output,
-      order = order + n, claims = 0, attempts = 0, lost = 0, route = 0, deadline = deadline, ends = 0,
+      order = order + n, claims = before, attempts = 0, lost = 0, route = 0, deadline = deadline, ends = 0,
     }
     local at = now
     if not_before > now then

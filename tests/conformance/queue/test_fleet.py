@@ -19,7 +19,7 @@ CALL_MS = 3_000.0
 
 
 class Fleet:
-    """Workers that do what the engine does: claim when woken, when told to, or when a slot of their own is free again."""
+    """Workers that do what the engine does: claim when woken, when told to, or when a slot comes free again."""
 
     def __init__(self, bench: Bench, pubsub, *, workers: int, concurrency: int) -> None:
         self.bench = bench

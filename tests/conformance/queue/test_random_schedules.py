@@ -187,7 +187,7 @@ class Schedules(RuleBasedStateMachine):
 
     @precondition(lambda self: self.claims)
     @rule(pick=picks, used=st.none() | st.integers(0, 20), keep=st.booleans())
-    def settle(self, pick: int, used: int | None, keep: bool) -> None:
+    def settle(self, *, pick: int, used: int | None, keep: bool) -> None:
         claim = self.any_claim(pick)
         settlement = Settlement(
             claim,
@@ -210,7 +210,7 @@ class Schedules(RuleBasedStateMachine):
         sent=st.booleans(),
         budget=st.none() | st.sampled_from(CLASSES),
     )
-    def snooze(self, pick: int, wait_ms: int, uses_attempt: bool, sent: bool, budget: str | None) -> None:
+    def snooze(self, *, pick: int, wait_ms: int, uses_attempt: bool, sent: bool, budget: str | None) -> None:
         claim = self.any_claim(pick)
         job = self.held(claim)
         if job and job.budget is None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from producers.runs import CannotWrite, Phase, RunOptions, enqueue_file, run_file
 from producers.runs import file_run as file_run_module
 from producers.runs.follower import RunFollower
+from producers.runs.telling import Teller
 from producers.runs.window import Window
 from promptmill.errors import BadFile, BadInput, BadSettings, QueueUnavailable, StoreUnavailable
 from promptmill.queue import Queue, connect, keys
@@ -160,7 +161,8 @@ async def test_what_fails_again_has_its_result_again(prompts, run, serving):
 async def test_only_so_many_jobs_are_in_redis_at_a_time(prompts, out, run, redis, worker):
     write_prompts(prompts, 900)
     running = asyncio.create_task(run(window=300))
-    largest = 0
+    await until(lambda: redis.zcard(keys.QUEUE))
+    largest = await redis.zcard(keys.QUEUE)
     while not running.done():
         largest = max(largest, await redis.zcard(keys.QUEUE))
         await worker.work(50)
@@ -192,6 +194,24 @@ async def test_a_run_that_is_cancelled_leaves_its_jobs_queued_and_goes_on_later(
     assert len(worker.requests) == 100 == len(set(worker.requests))
     assert seen[-1].notes == ("going on: 50 of 100 lines have their result already",)
     assert len(answers_in(out)) == 100
+
+
+async def test_a_cancellation_that_gets_lost_on_the_way_is_obeyed_all_the_same(prompts, run, monkeypatch):
+    """As up to Python 3.11 in `asyncio.wait_for`, inside which Redis' client writes."""
+    write_prompts(prompts, 5)
+    looking = asyncio.Event()
+
+    async def loses_it(_teller) -> None:
+        looking.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(Teller, "look", loses_it)
+    running = asyncio.create_task(run())
+    await looking.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 async def test_bad_lines_stop_the_run_before_anything_is_sent_or_are_left_out(prompts, out, run, redis, serving):

@@ -9,14 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from producers.cli import interrupts
 from producers.cli.fleet import WorkersEnded, needing
-from producers.cli.interrupts import cancellable, end
+from producers.cli.interrupts import cancellable
+from promptmill import tasks
+from promptmill.tasks import end
 
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
-    monkeypatch.setattr(interrupts, "_CANCELLED_AGAIN_AFTER", timedelta(0))
+    monkeypatch.setattr(tasks, "_CANCELLED_AGAIN_AFTER", timedelta(0))
 
 
 class Deaf:

@@ -128,7 +128,7 @@ def run_orders(budget: Budget, orders) -> list[Sent]:
         reserved = Cost(1, units, 0)
         while True:
             for report in [report for report in open_reports if report.reports_at <= now]:
-                budget = budget.reconcile(report.reserved, report.used, charged_at=report.at)
+                budget = budget.reconcile(report.reserved, report.used)
                 open_reports.remove(report)
             at = budget.admissible_at(reserved, now)
             if at <= now:
@@ -140,29 +140,18 @@ def run_orders(budget: Budget, orders) -> list[Sent]:
     return sent
 
 
-def test_a_refund_after_the_bucket_was_full_again_gives_nothing():
-    budget = full(one_dimension(Pace(rate=60_000, burst=1_000)))
-    whole, none = Cost(1, 1_000, 0), Cost(1, 0, 0)
-    later = NOW + 1_000
-    twice = budget.charge(whole, NOW).charge(whole, later)
-    assert twice.reconcile(whole, none, charged_at=NOW).tats["input"] == later + 1_000
-    assert twice.reconcile(whole, none, charged_at=later).tats["input"] == later
-
-
 @given(reserved=st.integers(0, 1_000), used=st.integers(0, 3_000))
-def test_a_bucket_that_was_never_full_since_ends_where_charging_the_truth_would_have_led(reserved, used):
+def test_a_correction_ends_where_charging_the_truth_would_have_led(reserved, used):
     of = one_dimension(Pace(60_000, 1_000))
     spent = full(of).charge(Cost(1, 500, 0), NOW)
-    corrected = spent.charge(Cost(1, reserved, 0), NOW).reconcile(
-        Cost(1, reserved, 0), Cost(1, used, 0), charged_at=NOW
-    )
+    corrected = spent.charge(Cost(1, reserved, 0), NOW).reconcile(Cost(1, reserved, 0), Cost(1, used, 0))
     assert corrected.tats["input"] == pytest.approx(spent.charge(Cost(1, used, 0), NOW).tats["input"])
 
 
 def test_a_request_stays_charged_when_tokens_are_corrected():
     of = dict.fromkeys(DIMENSIONS, Pace(60, 1))
     budget = full(of).charge(Cost(1, 1, 1), NOW)
-    assert budget.reconcile(Cost(1, 1, 1), Cost(0, 0, 0), charged_at=NOW).tats == {
+    assert budget.reconcile(Cost(1, 1, 1), Cost(0, 0, 0)).tats == {
         "requests": NOW + 1_000,
         "input": NOW,
         "output": NOW,
@@ -193,9 +182,7 @@ def test_a_block_holds_everybody_back_and_nobody_after_it():
 
 def test_paces_leave_the_headroom_unused_and_hold_a_burst_of_a_time():
     limits = Limits(requests=1_000, input_tokens=2_000_000, output_tokens=400_000)
-    pace = paces(
-        limits, headroom=0.01, request_burst=timedelta(milliseconds=50), token_burst=timedelta(seconds=1)
-    )
+    pace = paces(limits, headroom=0.01, request_burst=timedelta(milliseconds=50), token_burst=timedelta(seconds=1))
     assert {d: p.rate for d, p in pace.items()} == pytest.approx(
         {"requests": 990, "input": 1_980_000, "output": 396_000}
     )

@@ -160,32 +160,29 @@ async def test_when_the_last_caller_has_gone_nobody_listens_any_more(client, red
 
 async def test_giving_up_and_waiting_again_at_once_misses_nothing(client, redis, worker):
     """The channel is still subscribed to, so no confirmation will come; the job may have ended in between."""
+    inbox = client._listener._changed
+    take, go_on = inbox.take, asyncio.Event()
+    go_on.set()
+
+    async def take_when_allowed(most):
+        changed = await take(most)
+        await go_on.wait()
+        return changed
+
+    inbox.take = take_when_allowed
     handle = await client.submit("hello")
     first = asyncio.create_task(handle.result())
     await listened_for(redis, handle.job_id)
-    unsubscribing = hold_back(client._listener._changed, "take")
 
+    go_on.clear()
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     await worker.drain()
     again = asyncio.create_task(handle.result(10))
     await asyncio.sleep(0)
-    unsubscribing.set()
+    go_on.set()
 
     assert (await again).text == "HELLO"
-
-
-def hold_back(owner, name: str) -> asyncio.Event:
-    """Let no call of the method return before the event that is returned."""
-    real, go = getattr(owner, name), asyncio.Event()
-
-    async def held(*args):
-        answer = await real(*args)
-        await go.wait()
-        return answer
-
-    setattr(owner, name, held)
-    return go
 
 
 async def test_who_asks_while_others_are_told_gets_an_answer_of_their_own(client, redis, worker, monkeypatch):

@@ -1,0 +1,213 @@
+"""Worker processes as they are started in earnest: the two commands, signals, the supervisor, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from pathlib import Path
+
+import orjson
+import pytest
+
+from promptmill.queue import keys
+from tests.integration.worker.test_redis_away import Server
+from tests.support.engines import UNPACED, engines
+from tests.support.processes import valkey
+from tests.support.providers import Held, answering
+from tests.support.workers import make_job
+
+MODULE = (sys.executable, "-P", "-m", "worker")
+ARQ = (str(Path(sys.executable).with_name("arq")), "worker.main.WorkerSettings")
+
+
+class Process:
+    """A running command and what it has logged. Reading its log is how tests wait for it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.pid = process.pid
+        self.log: list[str] = []
+
+    async def says(self, event: str) -> dict:
+        """Return the next log entry of this event."""
+        while line := (await self.process.stderr.readline()).decode():
+            self.log.append(line)
+            with contextlib.suppress(orjson.JSONDecodeError):
+                entry = orjson.loads(line)
+                if entry["event"] == event:
+                    return entry
+        raise AssertionError(f"it ended without saying {event!r}; it said: {''.join(self.log)}")
+
+    async def ends(self) -> int:
+        """Return its exit code, once it and everything that it started has ended."""
+        self.log.append((await self.process.stderr.read()).decode())
+        return await self.process.wait()
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+
+@contextlib.asynccontextmanager
+async def running(command, environment):
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, start_new_session=True
+    )
+    try:
+        yield Process(process)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+def environment_of(mill, **changes) -> dict[str, str]:
+    names = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START") if name in os.environ
+    }
+    settings = {
+        "PROMPTMILL_REDIS_URL": mill.settings.redis_url,
+        "PROMPTMILL_DATA_DIR": str(mill.settings.data_dir),
+        **{f"PROMPTMILL_{name.upper()}": str(limit) for name, limit in UNPACED.items()},
+        "ANTHROPIC_API_KEY": "any",
+        "ANTHROPIC_BASE_URL": mill.api.base_url,
+    }
+    return {**names, **settings, **changes}
+
+
+def pid_of(entry: dict) -> int:
+    return int(entry["worker"].rsplit("-", 2)[1])
+
+
+@pytest.mark.parametrize("command", [MODULE, ARQ], ids=["module", "arq"])
+async def test_a_burst_drains_the_queue_and_ends(mill, command):
+    await mill.submit(*(make_job(f"job-{number}") for number in range(10)))
+    async with running([*command, "--burst"], environment_of(mill)) as worker:
+        assert await worker.ends() == 0, worker.log
+    assert await mill.redis.zcard(keys.QUEUE) == 0
+    assert sorted(mill.api.jobs) == sorted(f"job-{number}" for number in range(10))
+    assert b"Traceback" not in "".join(worker.log).encode()
+
+
+@pytest.mark.parametrize("command", [MODULE, ARQ], ids=["module", "arq"])
+async def test_the_first_signal_lets_calls_finish_and_the_second_hands_them_back(mill, command):
+    held = Held()
+    mill.api.script = [held, Held()]
+    environment = environment_of(mill)
+    async with running(command, environment) as worker:
+        await worker.says("worker_started")
+        if command is ARQ:
+            async with running([*command, "--check"], environment) as check:
+                assert await check.ends() in {0, 1}
+        await mill.submit(make_job("finishes"))
+        await mill.api.arrival(1)
+        await mill.submit(make_job("goes-back"))
+        await mill.api.arrival(2)
+        worker.signal(signal.SIGTERM)
+        await worker.says("worker_stopping")
+        held.release()
+        await mill.ends.of("finishes")
+        worker.signal(signal.SIGTERM)
+        assert await worker.ends() == 0, worker.log
+    assert await mill.redis.zrangebyscore(keys.QUEUE, 1, 1) == [b"goes-back"]
+    assert (await mill.store.attempts(["goes-back"]))["goes-back"][0].outcome == "interrupted"
+
+
+async def test_arqs_health_check_asks_the_right_redis(mill):
+    environment = environment_of(mill)
+    async with running([*ARQ, "--check"], environment) as check:
+        assert await check.ends() == 1, "no worker runs"
+    await mill.redis.set(keys.QUEUE + ":health-check", "alive")
+    async with running([*ARQ, "--check"], environment) as check:
+        assert await check.ends() == 0
+
+
+async def test_a_supervisor_replaces_a_killed_worker_and_stops_all_at_a_signal(mill):
+    async with running([*MODULE, "--processes", "2"], environment_of(mill)) as fleet:
+        first, second = await fleet.says("worker_started"), await fleet.says("worker_started")
+        os.kill(pid_of(first), signal.SIGKILL)
+        died = await fleet.says("worker_died")
+        assert (died["pid"], died["exit_code"], died["restarts"]) == (pid_of(first), -signal.SIGKILL, 1)
+        third = await fleet.says("worker_started")
+        assert len({pid_of(first), pid_of(second), pid_of(third)}) == 3
+        await mill.submit(make_job())
+        await mill.ends.of("job-1")
+        fleet.signal(signal.SIGTERM)
+        assert await fleet.ends() == 0, fleet.log
+    assert await mill.redis.hlen(keys.WORKERS) == 1, "all but the killed one have left"
+
+
+async def test_a_burst_of_several_processes_ends_when_the_queue_is_empty(mill):
+    await mill.submit(*(make_job(f"job-{number}") for number in range(50)))
+    async with running([*MODULE, "--processes", "2", "--burst"], environment_of(mill)) as fleet:
+        assert await fleet.ends() == 0, fleet.log
+    assert sorted(mill.api.jobs) == sorted(f"job-{number}" for number in range(50))
+
+
+PARENT = """
+import subprocess, sys
+worker = subprocess.Popen(sys.argv[1:])
+worker.wait()
+"""
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+async def test_workers_stop_when_whoever_started_them_is_gone(mill, processes):
+    command = [*MODULE, "--processes", processes, "--stop-with-parent"]
+    async with running([sys.executable, "-c", PARENT, *command], environment_of(mill)) as parent:
+        for _ in range(int(processes)):
+            await parent.says("worker_started")
+        parent.signal(signal.SIGKILL)
+        assert await parent.ends() == -signal.SIGKILL  # the end of their common log: all of them are gone
+    assert await mill.redis.hlen(keys.WORKERS) == 0, "in order, not killed"
+
+
+async def test_workers_stop_when_their_supervisor_is_killed(mill):
+    async with running([*MODULE, "--processes", "2"], environment_of(mill)) as fleet:
+        for _ in range(2):
+            await fleet.says("worker_started")
+        fleet.signal(signal.SIGKILL)
+        assert await fleet.ends() == -signal.SIGKILL
+    assert await mill.redis.hlen(keys.WORKERS) == 0
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"PROMPTMILL_REDIS_URL": ""}, "PROMPTMILL_REDIS_URL"),
+        ({"ANTHROPIC_API_KEY": ""}, "ANTHROPIC_API_KEY"),
+        ({"PROMPTMILL_RMP": "5"}, "did you mean PROMPTMILL_RPM"),
+        ({"PROMPTMILL_MODEL": "claude-of-tomorrow"}, "no rate limits are known"),
+        ({"PROMPTMILL_REDIS_URL": "unix:///nowhere.sock"}, "Redis does not answer"),
+    ],
+    ids=["no Redis", "no key", "unknown setting", "unknown model", "unreachable Redis"],
+)
+async def test_settings_that_cannot_work_are_one_message_and_exit_code_2(mill, processes, wrong, told):
+    async with running([*MODULE, "--processes", processes], environment_of(mill, **wrong)) as worker:
+        assert await worker.ends() == 2
+    said = "".join(worker.log)
+    assert told in said
+    assert "Traceback" not in said
+
+
+async def test_a_fleet_outlives_a_redis_that_is_away_while_a_worker_is_replaced(tmp_path):
+    """A replacement that finds no Redis refuses as if its settings were bad; they were not."""
+    with valkey(tmp_path / "valkey") as (url, handle):
+        server = Server(url, handle)
+        async with engines(url, tmp_path) as mill:
+            async with running([*MODULE, "--processes", "2"], environment_of(mill)) as fleet:
+                first = await fleet.says("worker_started")
+                await fleet.says("worker_started")
+                await server.stop()
+                os.kill(pid_of(first), signal.SIGKILL)
+                assert (await fleet.says("worker_died"))["exit_code"] == -signal.SIGKILL
+                assert (await fleet.says("worker_died"))["exit_code"] == 2
+                await server.start()
+                await fleet.says("worker_started")
+                fleet.signal(signal.SIGTERM)
+                assert await fleet.ends() == 0
+            mill.api.script = [answering()]
