@@ -13,9 +13,7 @@ from promptmill.wire import deserialize, serialize
 
 
 async def ask(ctx: dict[str, Any], request: dict[str, Any]) -> str:
-    response = await ctx["client"].messages.create(
-        **request, extra_headers={"x-promptmill-job": ctx["job_id"]}
-    )
+    response = await ctx["client"].messages.create(**request, extra_headers={"x-promptmill-job": ctx["job_id"]})
     return str(response.content[0].text)
 
 

