@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Final
 
 import click
 from rich.console import Console
@@ -20,8 +19,6 @@ from promptmill.pacing import DIMENSIONS
 from promptmill.queue import connect
 from promptmill.queue.connection import hide_password
 from promptmill.settings import Settings
-
-_LETTERS_COUNTED: Final = 100
 
 
 @click.command(
@@ -68,10 +65,9 @@ async def _count_letters(settings: Settings) -> str:
         async with await ResultStore.open(settings.store, migrate=False) as store:
             if await store.schema_version() is None:
                 return "0"
-            count = len(await store.dead_letters(limit=_LETTERS_COUNTED))
+            return f"{await store.count_dead_letters():,}"
     except PromptmillError as error:
         return f"unknown: {error}"
-    return str(count) if count < _LETTERS_COUNTED else f"{_LETTERS_COUNTED} or more"
 
 
 def _show(console: Console, overview: Overview, letters: str, address: QueueAddress) -> None:

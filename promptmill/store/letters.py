@@ -28,6 +28,11 @@ def page(connection: sa.Connection, *, reason: str | None, limit: int, after: De
     return [dead_letter_of(row) for row in connection.execute(statement)]
 
 
+def count(connection: sa.Connection) -> int:
+    """Return how many dead letters are open."""
+    return int(connection.execute(sa.select(sa.func.count()).select_from(dead_letters).where(_OPEN)).scalar_one())
+
+
 def load(connection: sa.Connection, job_id: str) -> DeadLetter | None:
     """Return the open dead letter of this job."""
     statement = sa.select(*DEAD_LETTER_COLUMNS).where(_OPEN, dead_letters.c.job_id == job_id)

@@ -159,6 +159,10 @@ class ResultStore:
         """Return dead letters that are open, neither redriven nor answered since; the oldest first, behind `after`."""
         return await self._database.read(partial(letters.page, reason=reason, limit=limit, after=after))
 
+    async def count_dead_letters(self) -> int:
+        """Return how many dead letters are open."""
+        return await self._database.read(letters.count)
+
     async def dead_letter(self, job_id: str) -> DeadLetter | None:
         """Return the open dead letter of a job."""
         return await self._database.read(partial(letters.load, job_id=job_id))

@@ -1,7 +1,7 @@
 """Whole jobs a second per core of worker, against a bare loop over the same SDK and backend.
 
-Both are one process that talks to the same simulator process, in turns; what is compared is their own CPU time, since that
-is what a second worker on a second core would add.
+Both are one process that talks to the same simulator process, in turns; what is compared is their own CPU time, since
+that is what a second worker on a second core would add.
 """
 
 from __future__ import annotations

@@ -109,3 +109,9 @@ async def test_purging_can_be_limited_to_a_reason(store: ResultStore) -> None:
     assert await store.purge_dead(before=NOON + MINUTE, reason="unreadable") == 1
 
     assert await store.dead_letters() == [dead_letter("job-1")]
+
+
+async def test_open_letters_are_counted_and_closed_ones_are_not(store: ResultStore) -> None:
+    await store.record([dead_letter("one"), dead_letter("two")])
+    await store.mark_redriven(["one"])
+    assert await store.count_dead_letters() == 1
