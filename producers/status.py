@@ -107,7 +107,9 @@ def _fields(record: bytes | None) -> dict[str, Any] | None:
         return None
     if not isinstance(values, list):
         return None
-    return dict(zip(RECORD, [*values, *[0] * len(RECORD)], strict=False))
+    fields = dict(zip(RECORD, [*values, *[0] * len(RECORD)], strict=False))
+    known = fields["state"] in _STATES and fields["lane"] in range(1, len(LANES) + 1)
+    return fields if known and isinstance(fields["budget"], str) else None
 
 
 def _time(milliseconds: float) -> datetime:

@@ -26,7 +26,7 @@ def main(*, processes: int, burst: bool, stop_with_parent: bool) -> None:
             sys.exit(asyncio.run(supervise(processes, burst=burst, stop_with_parent=stop_with_parent)))
         from worker.main import build_worker  # noqa: PLC0415 - a supervisor has no use for seconds of imports
 
-        build_worker(settings, burst=burst, stop_with_parent=stop_with_parent).run()
+        build_worker(settings, burst=burst).run()
     except PromptmillError as error:
         click.echo(f"promptmill: {error}", err=True)
         sys.exit(BAD_CONFIGURATION)

@@ -51,7 +51,8 @@ class PacedWorker(Worker):
     """An arq worker that claims jobs by budget instead of polling a queue.
 
     `open_resources` makes everything that a running worker needs and returns how a claimed job is run; what it opened
-    is closed by the stack it was handed. All attributes are used from the worker's own event loop only.
+    is closed by the stack it was handed. `orphaned` tells whether whoever would stop this worker is gone.
+    All attributes are used from the worker's own event loop only.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class PacedWorker(Worker):
         redis_pool: ArqRedis,
         burst: bool = False,
         handle_signals: bool = True,
-        stop_with_parent: bool = False,
+        orphaned: Callable[[], bool] = lambda: False,
     ) -> None:
         async def run_prompt(ctx: dict[Any, Any], lease: Lease) -> None:
             await ctx["run_job"](lease)
@@ -90,7 +91,7 @@ class PacedWorker(Worker):
         self.leases = LeaseKeeper(queue, settings.lease)
         self.claiming_paused: Callable[[], bool] = lambda: False
         """Asked before each claim; true while the result store is away."""
-        self._parent = os.getppid() if stop_with_parent else None
+        self._orphaned = orphaned
         self._settings = settings
         self._queue = queue
         self._open_resources = open_resources
@@ -336,7 +337,7 @@ class PacedWorker(Worker):
         """Run what arq does at each poll: cron jobs, the health check, abort requests."""
         while True:
             await asyncio.sleep(BEAT.total_seconds())
-            if self._parent not in {None, os.getppid()} and not self._stopping:
+            if not self._stopping and self._orphaned():
                 self.handle_sig(Signals.SIGTERM)  # whoever started this process is gone, and would have stopped it
             with contextlib.suppress(QueueUnavailable), redis_errors():
                 await self._obey_aborts()

@@ -26,9 +26,16 @@ from worker.recorder import Recorder
 
 
 def build_worker(
-    settings: Settings, *, burst: bool = False, handle_signals: bool = True, stop_with_parent: bool = False
+    settings: Settings,
+    *,
+    burst: bool = False,
+    handle_signals: bool = True,
+    orphaned: Callable[[], bool] = lambda: False,
 ) -> PacedWorker:
-    """Return a worker for the Redis that `settings` name. Raises BadSettings where they name none or no key."""
+    """Return a worker for the Redis that `settings` name; it stops by itself once it is `orphaned`.
+
+    Raises BadSettings where they name no Redis or no key.
+    """
     if settings.redis_url is None:
         raise BadSettings("redis_url: expected PROMPTMILL_REDIS_URL; `promptmill worker` brings a Redis of its own")
     if settings.anthropic_api_key is None:
@@ -62,7 +69,7 @@ def build_worker(
         redis_pool=pool,
         burst=burst,
         handle_signals=handle_signals,
-        stop_with_parent=stop_with_parent,
+        orphaned=orphaned,
     )
 
 

@@ -46,10 +46,16 @@ def run_worker(*, burst: bool) -> None:
     try:
         settings = Settings.load()
         configure_logs(settings)
-        build_worker(settings, burst=burst, stop_with_parent=True).run()
+        build_worker(settings, burst=burst, orphaned=_supervisor_is_gone).run()
     except PromptmillError as error:
         print(f"promptmill: {error}", file=sys.stderr)  # noqa: T201 - the command line's own way of refusing
         sys.exit(BAD_CONFIGURATION)
+
+
+def _supervisor_is_gone() -> bool:
+    # Not the parent process: that is the server which forks, and it lives as long as any of its workers does.
+    supervisor = multiprocessing.parent_process()
+    return supervisor is not None and not supervisor.is_alive()
 
 
 class _Supervisor:

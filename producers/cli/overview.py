@@ -132,7 +132,8 @@ async def _budget(redis: Redis, name: str, now: datetime) -> BudgetView:
         stored, *counts = await pipeline.execute()
     fields = {key.decode(): value.decode() for key, value in stored.items()}
     now_ms = now.timestamp() * 1000
-    rates = {d: float(fields[f"{d}_rate"]) for d in DIMENSIONS if f"{d}_rate" in fields}
+    whole = [d for d in DIMENSIONS if {f"{d}_rate", f"{d}_burst", f"{d}_tat"} <= fields.keys()]
+    rates = {d: float(fields[f"{d}_rate"]) for d in whole}  # a budget that lost a field is configured anew by a worker
     tats = {d: float(fields[f"{d}_tat"]) for d in rates}
     blocked_ms = float(fields.get("blocked_until", 0))
     next_ms = blocked_ms

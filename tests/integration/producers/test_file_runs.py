@@ -18,6 +18,7 @@ from promptmill.errors import BadFile, BadInput, BadSettings, QueueUnavailable, 
 from promptmill.queue import Queue, connect, keys
 from promptmill.results import Status
 from promptmill.store import ResultStore
+from promptmill.tasks import end
 from tests.unit.producers.signs import until
 from tests.unit.producers.tiny_worker import TinyWorker
 
@@ -76,8 +77,7 @@ def serving(server, store):
         try:
             yield worker
         finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            await end(work)
             await redis.aclose()
 
     return serving
@@ -144,8 +144,7 @@ async def test_what_is_sent_again_is_no_dead_letter_any_more(prompts, run, redis
         return await redis.zcard(keys.QUEUE) == 3 and not await store.dead_letters()
 
     await until(closed)
-    again.cancel()
-    await asyncio.gather(again, return_exceptions=True)
+    await end(again)
 
 
 async def test_what_fails_again_has_its_result_again(prompts, run, serving):
@@ -372,8 +371,7 @@ async def test_a_job_that_failed_just_before_the_run_went_on_is_not_paid_for_aga
     write_prompts(prompts, 10, bad="fail")
     running = asyncio.create_task(run())
     await until(lambda: redis.zcard(keys.QUEUE))
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await end(running)
     real = Window.send
 
     async def send(window, piece):
@@ -410,8 +408,7 @@ async def test_two_runs_of_one_output_do_not_mix(prompts, run, redis):
     await until(lambda: redis.zcard(keys.QUEUE))
     with pytest.raises(BadInput, match="another promptmill is writing"):
         await run()
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
+    await end(first)
 
 
 async def test_nothing_is_sent_where_nothing_could_be_written(prompts, run, redis, tmp_path):

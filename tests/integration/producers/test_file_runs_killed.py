@@ -11,6 +11,7 @@ import pytest
 
 from producers.runs import run_file
 from promptmill.queue import Queue, connect
+from promptmill.tasks import end
 
 LINES = 1_000
 
@@ -106,8 +107,7 @@ async def test_a_run_that_is_killed_goes_on_where_it_stopped(step, prompts, sett
     redis = connect(server.url)
     summary = await run_file(prompts, out, settings, queue=Queue(redis), store=store)
     await redis.aclose()
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
+    await end(working)
 
     answers = [json.loads(line) for line in out.read_bytes().splitlines()]
     assert [answer["id"] for answer in answers] == [f"q{n}" for n in range(1, LINES + 1)]

@@ -11,6 +11,7 @@ import pytest
 
 from producers import JobState, QueueUnavailable, ResultNotFound, Submitted, SyncClient
 from promptmill.queue import Queue, connect
+from promptmill.tasks import end
 from tests.unit.producers.tiny_worker import TinyWorker
 
 
@@ -18,21 +19,20 @@ from tests.unit.producers.tiny_worker import TinyWorker
 def serving(server):
     """A worker in a thread of its own."""
     loop = asyncio.new_event_loop()
-
-    async def serve() -> None:
-        redis = connect(server.url)
-        try:
-            await TinyWorker(Queue(redis)).serve()
-        finally:
-            await redis.aclose()
-
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    work = asyncio.run_coroutine_threadsafe(serve(), loop)
+
+    def in_thread(work):
+        return asyncio.run_coroutine_threadsafe(work, loop).result(30)
+
+    async def begin():
+        redis = connect(server.url)
+        return redis, asyncio.create_task(TinyWorker(Queue(redis)).serve())
+
+    redis, serving = in_thread(begin())
     yield
-    loop.call_soon_threadsafe(work.cancel)
-    with pytest.raises(BaseException):  # noqa: B017, PT011 - cancelled, or why it failed
-        work.result(10)
+    in_thread(end(serving))
+    in_thread(redis.aclose())
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()

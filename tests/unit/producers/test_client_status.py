@@ -88,3 +88,11 @@ async def test_a_job_of_an_arq_client_waits_for_a_worker_to_read_it(client, redi
 async def test_a_job_nobody_knows_has_no_status(client):
     with pytest.raises(ResultNotFound):
         await client.status("nobody")
+
+
+@pytest.mark.parametrize("record", [b'["x",2,"haiku-5-5"]', b'["r",9,"haiku-5-5"]', b'["r",2,7]', b"[]", b"7", b"{"])
+async def test_a_record_that_a_stranger_overwrote_is_shown_as_a_job_that_waits_to_be_adopted(client, record):
+    handle = await client.submit("now")
+    await client._redis.hset(keys.JOBS, handle.job_id, record)
+
+    assert (await handle.status()).state is JobState.WAITING

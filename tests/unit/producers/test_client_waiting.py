@@ -273,6 +273,9 @@ async def test_a_connection_over_which_nothing_comes_back_is_given_up(settings, 
 
         assert (await waiting).text == "HELLO"
         assert len(sessions) == 2
+        # Of the first session nothing goes on.
+        names = [task.get_name() for task in asyncio.all_tasks()]
+        assert len([name for name in names if name.startswith("promptmill results: ")]) == 4
 
 
 async def test_redis_failing_a_look_up_is_not_the_callers_business(client, worker, monkeypatch):
