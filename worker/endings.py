@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -18,10 +18,13 @@ from promptmill.settings import Settings
 from promptmill.store import Entry
 from promptmill.wire import pack_result
 from worker import events
+from worker.logs import where
 from worker.outcomes import POLICIES, Policy, Verdict
 from worker.pricing import cost_usd
 from worker.provider import Exchange
 from worker.quality import Answer, measure
+
+Made = TypeVar("Made")
 
 NANO: Final = 1_000_000_000
 
@@ -61,6 +64,8 @@ class Ending:
     keep: timedelta
     enqueued_at: datetime
     used: Cost | None
+    run: str | None = None
+    """The run that waits for it: not the result's own, where another run was answered before."""
 
     @property
     def settlement(self) -> Settlement:
@@ -71,7 +76,7 @@ class Ending:
             status=result.status,
             result=pack_result(result, queue=keys.QUEUE, enqueued_at=self.enqueued_at) if self.keep else b"",
             keep=self.keep,
-            run=result.run,
+            run=self.run,
             used=self.used,
             cost_nano_usd=int((result.cost_usd or Decimal(0)) * NANO),
         )
@@ -104,7 +109,9 @@ class Endings:
             text=text,
             message=message,
             usage=attempt.usage,
-            quality=measure(answer, request=work.request, expectation=work.job.expect),
+            quality=self._spared(
+                work, "quality", lambda: measure(answer, request=work.request, expectation=work.job.expect)
+            ),
             latency=attempt.duration,
         )
         return self._ending(work, result, attempt.outcome, (result,), used=used_by(work.claim, attempt))
@@ -161,7 +168,7 @@ class Endings:
             job.id,
             status,
             attempts=attempts,
-            cost_usd=self._cost(attempts),
+            cost_usd=self._spared(work, "cost", lambda: self._cost(attempts)),
             lane=job.lane.value,
             tags=job.tags,
             run=job.run,
@@ -189,7 +196,17 @@ class Endings:
         self, work: Work, result: Result, outcome: str, entries: tuple[Entry, ...], *, used: Cost | None
     ) -> Ending:
         keep = self._settings.keep_result if work.job.keep_result is None else work.job.keep_result
-        return Ending(work.claim, result, outcome, entries, keep, work.enqueued_at, used)
+        return Ending(work.claim, result, outcome, entries, keep, work.enqueued_at, used, work.job.run)
+
+    def _spared(self, work: Work, what: str, make: Callable[[], Made]) -> Made | None:
+        """Return what `make` returns, or None if it fails: what was paid for is kept, measured or not (I6)."""
+        try:
+            return make()
+        except Exception as error:  # noqa: BLE001 - as above
+            structlog.get_logger().error(
+                events.MEASURE_FAILED, job=work.job.id, what=what, error=type(error).__name__, where=where(error)
+            )
+            return None
 
     def _cost(self, attempts: tuple[Attempt, ...]) -> Decimal | None:
         """Return what all attempts cost, or None where a billed one has no known price."""

@@ -27,7 +27,7 @@ from arq.cron import CronJob
 from arq.jobs import serialize_result
 from arq.worker import Function, Worker
 
-from promptmill.errors import QueueUnavailable
+from promptmill.errors import PromptmillError, QueueUnavailable
 from promptmill.pacing import paces
 from promptmill.queue import Claim, Disposition, Queue, Settlement, keys
 from promptmill.queue.connection import connect, redis_errors
@@ -142,7 +142,7 @@ class PacedWorker(Worker):
 
     async def _leave(self) -> None:
         """Be woken no longer: a wake-up for which nobody claims is lost to the workers that would."""
-        with contextlib.suppress(QueueUnavailable):
+        with contextlib.suppress(PromptmillError):
             await self._queue.leave(self.name)
 
     async def _claim_until_stopped(self) -> None:

@@ -123,12 +123,13 @@ class Provider:
 
     async def _stream(self, request: Mapping[str, Any], job_id: str, seen: _Seen, started: float) -> Sighting:
         # The stream helper puts the Message together, as the API's newer events need; the body itself goes whole
-        # through extra_body, so that fields which this SDK does not know reach the API too.
+        # through extra_body, so that fields which this SDK does not know reach the API too. Only `stream: false`, which
+        # says nothing of its own, would speak against the helper.
         manager = self._client.messages.stream(
             model=str(request["model"]),
             max_tokens=int(request["max_tokens"]),
             messages=[],
-            extra_body=dict(request),
+            extra_body={name: value for name, value in request.items() if name != "stream"},
             extra_headers=_headers(job_id),
             timeout=self._stream_timeout,
         )

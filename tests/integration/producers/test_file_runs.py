@@ -248,6 +248,20 @@ async def test_a_changed_file_is_a_new_run_and_says_so(prompts, out, run, servin
     )
 
 
+async def test_nothing_more_is_sent_of_a_file_that_is_changed_meanwhile(prompts, run, redis, monkeypatch):
+    write_prompts(prompts, 1_000)
+    real = Window.send
+
+    async def send_and_change(window, piece):
+        await real(window, piece)
+        write_prompts(prompts, 1_001)
+
+    monkeypatch.setattr(Window, "send", send_and_change)
+    with pytest.raises(BadFile, match="was changed while it was being read"):
+        await run()
+    assert await redis.zcard(keys.QUEUE) == 250
+
+
 async def test_a_table_with_a_template_is_worked_off_like_any_file(prompts, out, settings, redis, store, serving):
     table = prompts.with_suffix(".csv")
     table.write_text('word,id\nsky,a\n"two\nlines",b\n')

@@ -239,6 +239,17 @@ async def test_a_file_that_changes_between_two_passes_is_refused(write, make):
         pass
 
 
+async def test_a_file_that_changes_while_it_is_checked_is_refused(write, make):
+    path = write('{"prompt":"a"}\n' * 3)
+
+    def add_a_line(_share) -> None:
+        with path.open("a") as file:
+            file.write('{"prompt":"b"}\n')
+
+    with pytest.raises(BadFile, match="was changed while it was being read"):
+        await check(PromptFile(path), make, skip_bad=True, on_progress=add_a_line)
+
+
 async def test_the_digest_tells_the_content_of_every_line(write, make):
     first = await check(PromptFile(write('{"prompt":"a"}\n\n{"prompt":"b"}\n', "1.jsonl")), make)
     same = await check(PromptFile(write('{"prompt":"a"}\n\n{"prompt":"b"}\n', "2.jsonl")), make)

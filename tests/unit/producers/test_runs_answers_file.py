@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import subprocess
 import sys
@@ -88,6 +89,25 @@ def test_two_commands_for_one_file_do_not_get_in_each_others_way(out):
     assert out.read_bytes() == answer_line(RESULT)
     with reserve(out):
         pass
+
+
+def test_a_file_that_its_owner_removes_before_the_lock_is_got_is_made_again(out, monkeypatch):
+    """Else the lock would be on a file that is no longer there, and somebody else could lock its successor."""
+    real, partial = fcntl.flock, out.with_name("answers.jsonl.partial")
+    locked = []
+
+    def removed_first(stream, operation):
+        if not locked:
+            partial.unlink()
+        locked.append(stream)
+        real(stream, operation)
+
+    monkeypatch.setattr("fcntl.flock", removed_first)
+    with reserve(out) as answers:
+        assert partial.exists()
+        answers.publish()
+    assert len(locked) == 2
+    assert out.exists()
 
 
 def test_a_killed_process_does_not_keep_the_file_locked(out):

@@ -69,10 +69,11 @@ async def test_a_frozen_worker_whose_job_somebody_took_has_lost_it(shop, frozen)
 async def test_a_worker_that_takes_over_its_own_job_gives_up_the_earlier_call(shop, frozen):
     """Both would run in one process, and the earlier one would ask Redis for ever."""
     later = await shop.claim_one()
+    assert await reason_of(frozen) is StopReason.LEASE_LOST
     with pytest.raises(LeaseLost):
         await shop.leases.ensure(frozen)
-    assert await reason_of(frozen) is StopReason.LEASE_LOST
     await shop.leases.ensure(later)
+    assert shop.steps.taken == [], "it knows without asking"
     shop.leases.drop(frozen)
     assert shop.leases.all() == [later]
 

@@ -9,33 +9,16 @@ from decimal import Decimal
 import pytest
 from structlog.testing import capture_logs
 
-from promptmill.pacing import Cost, Pace
+from promptmill.pacing import Pace
 from promptmill.queue import keys
 from promptmill.results import Status, Usage
 from promptmill.wire import unpack_envelope, unpack_job
-from tests.support.providers import Held, answering, failing, message, sending
+from tests.support.providers import answering, failing, message
 from tests.support.queues import PLENTY
 from tests.support.workers import LONG, REQUEST, make_job, workshop
-from worker.calls import StopReason
+from tests.unit.worker.tables import ANSWERED, OTHER, TRIED, is_gone, outcomes
 
-OTHER = "claude-sonnet-5-5"
 SECOND = timedelta(seconds=1)
-
-ANSWERED = ["look up", "answered", "record result", "recorded result", "settle", "settled"]
-TRIED = ["look up", "answered", "record attempt", "recorded attempt", "snooze", "snoozed"]
-
-
-def outcomes(result) -> list[str]:
-    return [attempt.outcome for attempt in result.attempts]
-
-
-async def is_gone(shop) -> bool:
-    """Whether nothing of any job is left in Redis but results."""
-    left = {key for key in await shop.redis.keys("*") if not key.startswith((b"arq:result:", b"promptmill:"))}
-    return not left and await shop.redis.zcard(keys.QUEUE) == await shop.redis.hlen(keys.JOBS) == 0
-
-
-# answered -------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_job_is_answered_recorded_and_settled(shop):
@@ -116,7 +99,7 @@ async def test_a_price_that_is_not_known_is_said_once_and_left_empty(shop):
         ]
 
 
-# tried and tried again ------------------------------------------------------------------------------------------------
+# tried again --------------------------------------------------------------------------------------------------------
 
 
 async def test_a_job_that_failed_and_was_then_answered_keeps_both_attempts(shop):
@@ -218,9 +201,6 @@ async def test_a_retry_that_another_worker_makes_knows_the_attempts_before(shop)
     assert outcomes(result) == ["server_error", "succeeded"]
 
 
-# waiting costs nothing ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "step",
     [failing(429, "rate_limit_error"), failing(401, "authentication_error"), failing(529), failing(503)],
@@ -300,307 +280,4 @@ async def test_a_park_is_said_even_while_a_pause_lasts(shop):
     assert [entry["event"] for entry in logs if entry["event"].startswith("budget")] == [
         "budget_paused",
         "budget_parked",
-    ]
-
-
-# nothing is sent ------------------------------------------------------------------------------------------------------
-
-
-async def test_an_answer_that_is_in_the_store_is_not_paid_for_again(shop):
-    await shop.submit(make_job())
-    await shop.work()
-    await shop.redis.delete(keys.RESULT + "job-1")
-    await shop.submit(make_job())
-    await shop.work()
-    assert len(shop.api.requests) == 1
-    assert shop.steps.taken == [*ANSWERED, "look up", "settle", "settled"]
-    assert (await shop.left_in_redis()).text == "Hello."
-    assert await is_gone(shop)
-
-
-@pytest.mark.parametrize("how", ["lost too often", "payload deleted", "payload overwritten", "cancelled", "expired"])
-async def test_an_answer_in_the_store_counts_whatever_became_of_the_job(shop, how):
-    """A worker that dies between record and settle leaves a job that is answered; what follows must not deny it."""
-    await shop.submit(make_job())
-    await shop.work()
-    await shop.redis.delete(keys.RESULT + "job-1")
-    await shop.submit(make_job(deadline=shop.now() + SECOND))
-    match how:
-        case "lost too often":
-            for _ in range(12):
-                await shop.claim()
-                shop.clock.advance(shop.settings.lease)
-        case "payload deleted":
-            await shop.redis.delete(keys.PAYLOAD + "job-1")
-        case "payload overwritten":
-            await shop.redis.set(keys.PAYLOAD + "job-1", b"\x80\x04pickle")
-        case "cancelled":
-            await shop.queue.cancel(["job-1"])
-        case "expired":
-            shop.clock.advance(SECOND)
-    await shop.run_to_end()
-    assert (await shop.left_in_redis()).text == "Hello."
-    assert (await shop.store.result("job-1")).status is Status.SUCCEEDED
-    assert await shop.store.dead_letter("job-1") is None
-    assert len(shop.api.requests) == 1
-
-
-async def test_a_job_cancelled_in_the_queue_ends_without_a_request(shop):
-    await shop.submit(make_job(run="run-1"))
-    await shop.queue.cancel(["job-1"])
-    await shop.work()
-    result = await shop.store.result("job-1")
-    assert (result.status, result.attempts, result.run) == (Status.CANCELLED, (), "run-1")
-    assert result.cost_usd == 0
-    assert shop.api.requests == []
-    assert await is_gone(shop)
-
-
-async def test_a_job_that_is_no_longer_wanted_in_time_expires(shop):
-    await shop.submit(make_job(deadline=shop.now() + SECOND))
-    shop.clock.advance(SECOND)
-    await shop.work()
-    assert (await shop.store.result("job-1")).status is Status.EXPIRED
-    assert (await shop.left_in_redis()).status is Status.EXPIRED
-    assert shop.api.requests == []
-
-
-async def test_a_job_that_expires_between_two_attempts_keeps_the_first(shop):
-    shop.api.script = [failing(500, "api_error")]
-    await shop.submit(make_job(deadline=shop.now() + timedelta(milliseconds=500)))
-    await shop.work()
-    shop.clock.advance(SECOND)
-    await shop.work()
-    result = await shop.store.result("job-1")
-    assert (result.status, outcomes(result)) == (Status.EXPIRED, ["server_error"])
-    assert len(shop.api.requests) == 1
-
-
-async def test_a_job_whose_deadline_passes_while_it_is_answered_is_answered(shop):
-    held = Held()
-    shop.api.script = [held]
-    await shop.submit(make_job(deadline=shop.now() + SECOND))
-    running = asyncio.create_task(shop.run(await shop.claim_one()))
-    await shop.api.arrival()
-    shop.clock.advance(2 * SECOND)
-    held.release()
-    await running
-    assert (await shop.store.result("job-1")).status is Status.SUCCEEDED
-
-
-async def test_a_job_with_which_too_many_workers_died_becomes_a_dead_letter_of_its_run(shop):
-    await shop.submit(make_job(run="run-1", position=3, tags={"a": "b"}))
-    for _ in range(shop.settings.max_lost_leases):
-        await shop.claim()
-        shop.clock.advance(shop.settings.lease)
-    await shop.work()
-    result = await shop.store.result("job-1")
-    assert (result.status, result.error.name) == (Status.FAILED, "lost_too_often")
-    assert (result.run, result.position, result.tags) == ("run-1", 3, {"a": "b"})
-    assert (await shop.redis.hgetall(f"{keys.RUN}run-1"))[b"failed"] == b"1", "whoever follows the run must hear of it"
-    letter = await shop.store.dead_letter("job-1")
-    assert (letter.redrivable, letter.message) == (True, "too many workers died while they ran this job: 10 of them")
-    assert shop.api.requests == []
-
-
-# stopped --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def under_way(shop):
-    """A job whose request has arrived and is not answered."""
-    held = Held()
-    shop.api.script = [held]
-    await shop.submit(make_job(max_attempts=2))
-    lease = await shop.claim_one()
-    running = asyncio.create_task(shop.run(lease))
-    await shop.api.arrival()
-    yield lease, running, held
-    running.cancel()
-    await asyncio.wait([running])
-
-
-async def test_a_job_cancelled_under_way_stops_its_call(shop, under_way):
-    lease, running, _ = under_way
-    await shop.queue.cancel(["job-1"])
-    shop.clock.advance(SECOND)
-    lease.call.stop(StopReason.CANCELLED)
-    await running
-    result = await shop.store.result("job-1")
-    assert (result.status, outcomes(result)) == (Status.CANCELLED, ["interrupted"])
-    assert result.attempts[0].duration == SECOND, "from sending, not from the end"
-    assert await is_gone(shop)
-
-
-async def test_at_a_shutdown_a_job_goes_back_without_using_up_an_attempt(shop, under_way):
-    lease, running, _ = under_way
-    lease.call.stop(StopReason.SHUTDOWN)
-    await running
-    record = await shop.record_of()
-    assert (record["state"], record["attempts"], record["claims"]) == ("r", 0, 1)
-    assert [attempt.outcome for attempt in (await shop.store.attempts(["job-1"]))["job-1"]] == ["interrupted"]
-    assert shop.pipeline.tally.returned == 1
-
-    shop.api.script = [answering()]
-    await shop.work()
-    result = await shop.store.result("job-1")
-    assert [(attempt.number, attempt.outcome) for attempt in result.attempts] == [(1, "interrupted"), (2, "succeeded")]
-
-
-async def test_a_job_handed_back_before_it_was_sent_leaves_no_trace(shop):
-    await shop.submit(make_job())
-    lease = await shop.claim_one()
-    lease.call.stop(StopReason.SHUTDOWN)
-    await shop.run(lease)
-    record = await shop.record_of()
-    assert (record["state"], record["attempts"], record["claims"]) == ("r", 0, 0)
-    assert await shop.store.attempts(["job-1"]) == {}
-    assert shop.api.requests == []
-
-
-async def test_a_lease_lost_under_way_stops_the_call_and_nothing_is_written(shop, under_way):
-    _, running, _ = under_way
-    shop.clock.advance(shop.settings.lease)
-    await shop.queue.claim(worker="other", lease=shop.settings.lease, most=1, token_prefix="other.1")
-    await shop.leases.renew()
-    with capture_logs() as logs:
-        await running
-    assert logs == [{"event": "lease_lost", "log_level": "warning", "job": "job-1"}]
-    assert shop.steps.taken == ["look up", "renew"]
-    assert await shop.store.result("job-1") is None
-    assert (await shop.record_of())["token"] == "other.1.1"
-
-
-@pytest.mark.parametrize(
-    "step",
-    [answering(), failing(500, "api_error"), failing(400, "invalid_request_error")],
-    ids=["answered", "to be retried", "dead"],
-)
-async def test_a_worker_frozen_for_longer_than_its_lease_asks_redis_before_it_writes(shop, step):
-    held = Held(step)
-    shop.api.script = [held]
-    await shop.submit(make_job())
-    running = asyncio.create_task(shop.run(await shop.claim_one()))
-    await shop.api.arrival()
-    shop.clock.advance(shop.settings.lease)
-    await shop.queue.claim(worker="other", lease=shop.settings.lease, most=1, token_prefix="other.1")
-    held.release()
-    await running
-    assert shop.steps.taken == ["look up", "answered", "renew"]
-    assert await shop.store.result("job-1") is None
-    assert await shop.store.attempts(["job-1"]) == {}
-
-
-async def test_a_worker_frozen_before_it_sends_does_not_send(shop):
-    await shop.submit(make_job())
-    lease = await shop.claim_one()
-    shop.clock.advance(shop.settings.lease)
-    await shop.queue.claim(worker="other", lease=shop.settings.lease, most=1, token_prefix="other.1")
-    await shop.run(lease)
-    assert shop.api.requests == []
-    assert shop.steps.taken == ["look up", "renew"]
-
-
-async def test_a_lease_lost_between_record_and_settle_ends_the_job_once(shop):
-    """The answer was committed first; whoever holds the job now finds it there."""
-    await shop.submit(make_job())
-    gate = shop.steps.hold("settle")
-    running = asyncio.create_task(shop.run(await shop.claim_one()))
-    await gate.reached.wait()
-    shop.clock.advance(shop.settings.lease)
-    async with workshop(shop.settings.data_dir, redis=shop.redis) as other:
-        other.clock.now = shop.clock.now
-        await other.work()
-        assert other.api.requests == []
-        assert other.steps.taken == ["look up", "settle", "settled"]
-    gate.opened.set()
-    with capture_logs() as logs:
-        await running
-    assert [entry["event"] for entry in logs] == ["lease_lost"]
-    assert (await shop.left_in_redis()).text == "Hello."
-
-
-# orders that matter ---------------------------------------------------------------------------------------------------
-
-PATHS = {
-    "answered": [answering()],
-    "dead letter": [failing(400, "invalid_request_error")],
-    "retried": [failing(500, "api_error"), answering()],
-    "rate limited": [failing(429, "rate_limit_error"), answering()],
-    "parked": [failing(401), answering()],
-    "outage": [failing(529), answering()],
-    "empty body": [sending(200, b""), answering()],
-    "attempts used up": [failing(500, "api_error")],
-    "fallback": [answering(None, stop_reason="refusal"), answering()],
-}
-
-
-@pytest.mark.parametrize("path", PATHS)
-async def test_on_every_path_the_row_is_committed_before_the_job_leaves_redis(shop, path):
-    shop.api.script = list(PATHS[path])
-    await shop.submit(make_job(fallbacks=(OTHER,)))
-    await shop.run_to_end(most=3_000)
-    taken = [step for step in shop.steps.taken if step != "block"]
-    requests = [taken[n : n + 6] for n in range(0, len(taken), 6)]
-    assert requests[-1] == ANSWERED
-    assert all(request == TRIED for request in requests[:-1])
-    assert len(shop.api.requests) == len(requests)
-
-
-async def test_each_request_has_a_lease_and_a_number_of_its_own(shop):
-    shop.api.script = [failing(500, "api_error"), failing(429), failing(529), answering()]
-    await shop.submit(make_job())
-    await shop.run_to_end(most=3_000)
-    result = await shop.store.result("job-1")
-    assert [attempt.number for attempt in result.attempts] == [1, 2, 3, 4]
-
-
-async def test_a_claim_reserves_what_the_job_may_cost(shop):
-    await shop.submit(make_job())
-    lease = await shop.claim_one()
-    assert lease.claim.reserved == Cost(1, 6, 100)
-
-
-async def test_the_log_tells_how_a_job_ended(shop):
-    await shop.submit(make_job(run="run-1"))
-    with capture_logs() as logs:
-        await shop.work()
-    (entry,) = logs
-    assert 0 < entry.pop("latency_s") < 60
-    assert entry == {
-        "event": "job_ended",
-        "log_level": "info",
-        "job": "job-1",
-        "status": "succeeded",
-        "outcome": "succeeded",
-        "model": "claude-haiku-5-5",
-        "lane": "standard",
-        "run": "run-1",
-        "attempt": 1,
-        "queue_time_s": 0.0,
-        "input_tokens": 10,
-        "output_tokens": 5,
-        "cost_usd": "0.000003500",
-    }
-
-
-async def test_the_log_tells_why_a_job_went_back(shop):
-    shop.api.script = [failing(529, "overloaded_error", "Overloaded")]
-    await shop.submit(make_job())
-    with capture_logs() as logs:
-        await shop.work()
-    assert logs == [
-        {
-            "event": "job_went_back",
-            "log_level": "info",
-            "job": "job-1",
-            "outcome": "overloaded",
-            "blame": "provider",
-            "message": "the API is overloaded: Overloaded",
-            "model": "claude-haiku-5-5",
-            "attempt": 1,
-            "wait_s": 1.0,
-            "uses_attempt": False,
-            "request_id": "req_bad",
-        }
     ]

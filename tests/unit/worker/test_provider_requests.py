@@ -61,6 +61,16 @@ async def test_the_request_reaches_the_server_as_it_was_submitted(base, what):
     assert as_sent(api.requests[0].json) == as_sent(expected)
 
 
+@pytest.mark.parametrize(("base", "sent"), [(REQUEST, False), (LONG, True)], ids=["whole", "streamed"])
+async def test_a_request_that_says_it_wants_no_stream_gets_what_its_length_needs(base, sent):
+    request = make_job(request={**base, "stream": False}).request
+    api = ScriptedApi(answering())
+    async with api.provider(make_settings()) as provider:
+        exchange = await provider.send(request, job_id="job-1")
+    assert api.requests[0].json == {**base, "stream": sent}
+    assert exchange.message["content"][0]["text"] == "Hello."
+
+
 async def test_a_megabyte_of_prompt_arrives_whole():
     request = {**REQUEST, "messages": [{"role": "user", "content": "\N{GRINNING FACE}e" * 200_000}]}
     api = ScriptedApi(answering())
