@@ -13,8 +13,6 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-import orjson
-
 
 class Status(StrEnum):
     """How a job ended. Apart from the job's state: a state says who moves it next, a status that nobody does."""
@@ -218,10 +216,6 @@ class Result:
             "latency_s": None if self.latency is None else self.latency.total_seconds(),
             "worker": self.worker,
         }
-
-    def to_json(self) -> bytes:
-        """Return the answer line as JSON, without a line end."""
-        return orjson.dumps(self.to_line())
 
     @classmethod
     def from_line(cls, line: Mapping[str, Any]) -> Result:

@@ -6,6 +6,7 @@ is not JSON is unreadable, and an unreadable payload becomes a dead letter.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,13 +48,20 @@ class Envelope:
 
 
 def serialize(data: dict[str, Any]) -> bytes:
-    """Return arq's envelope as JSON bytes; arq's `job_serializer`."""
-    return orjson.dumps(data, default=_plain)
+    """Return arq's envelope as JSON bytes; arq's `job_serializer`.
+
+    What orjson refuses and an answer may hold all the same (half a surrogate pair, a number beyond 64 bits) is written
+    by the standard library, with a space in front that says who has to read it.
+    """
+    try:
+        return orjson.dumps(data, default=_plain)
+    except TypeError:
+        return b" " + json.dumps(data, default=_plain).encode()
 
 
 def deserialize(data: bytes) -> dict[str, Any]:
     """Return the envelope in `data`; arq's `job_deserializer`. Raises ValueError or TypeError if that is no object."""
-    loaded = orjson.loads(data)
+    loaded = json.loads(data) if data.startswith(b" ") else orjson.loads(data)
     if not isinstance(loaded, dict):
         raise TypeError(f"expected a JSON object, got {type(loaded).__name__}")
     return loaded

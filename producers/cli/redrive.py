@@ -33,14 +33,13 @@ async def redrive(letters: Sequence[DeadLetter], redis: Redis, store: ResultStor
     and StoreUnavailable.
     """
     submissions, refused = [], []
-    attempts = await store.attempts([letter.job_id for letter in letters])
+    before = await store.requests_before([letter.job_id for letter in letters])
     for letter in letters:
         try:
             job = unpack_job(unpack_envelope(letter.payload), job_id=letter.job_id)
             if job.deadline is not None and job.deadline <= datetime.now(UTC):
                 job = job.model_copy(update={"deadline": None, "not_before": None})
-            before = max((attempt.number for attempt in attempts.get(job.id, ())), default=0)
-            submissions.append(replace(prepare(job, settings), requests_before=before))
+            submissions.append(replace(prepare(job, settings), requests_before=before.get(job.id, 0)))
         except BadInput as error:
             refused.append((letter.job_id, str(error)))
     if submissions:

@@ -95,7 +95,12 @@ class FilePass:
     def rows(self) -> Iterator[Row | Problem]:
         """Yield what stands in the file, in order. Raises BadFile."""
         try:
-            yield from self.format.rows(self.lines)
+            for row in self.format.rows(self.lines):
+                if self.lines.bytes_read > self._version.size:  # somebody may add lines faster than they are read
+                    raise self._changed()
+                yield row
+        except BadFile:
+            raise
         except BadInput as error:
             raise BadFile(f"{self._file.path}: {error}") from None
         except OSError as error:
@@ -109,4 +114,7 @@ class FilePass:
     def check_unchanged(self) -> None:
         """Raise BadFile if somebody wrote to the file since it was first opened."""
         if _Version.of(self._stream) != self._version:
-            raise BadFile(f"{self._file.path} was changed while it was being read; run the same command again")
+            raise self._changed()
+
+    def _changed(self) -> BadFile:
+        return BadFile(f"{self._file.path} was changed while it was being read; run the same command again")

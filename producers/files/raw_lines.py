@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-from promptmill.errors import BadFile
+from promptmill.errors import BadInput
 
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 """Longer lines are not read into memory. The Messages API takes 32 MB; JSON's escapes at most double usual text."""
@@ -28,14 +28,14 @@ class RawLines:
     def __iter__(self) -> Iterator[bytes | None]:
         """Yield each line with its end, without a byte-order mark; None for a line over MAX_LINE_BYTES.
 
-        Raises BadFile for another encoding than UTF-8, where the first bytes show it.
+        Raises BadInput for another encoding than UTF-8, where the first bytes show it.
         """
         while line := self._stream.readline(MAX_LINE_BYTES + 1):
             self._take(line)
             self.count += 1
             if self.count == 1:
                 if line.startswith(_OTHER_BOMS):
-                    raise BadFile("expected UTF-8, got UTF-16; save the file as UTF-8")
+                    raise BadInput("expected UTF-8, got UTF-16; save the file as UTF-8")
                 line = line.removeprefix(_BOM)
             if len(line) > MAX_LINE_BYTES:
                 self._skip_rest(line)

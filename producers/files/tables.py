@@ -11,7 +11,7 @@ from producers.files.formats import Row, too_long
 from producers.files.problems import Problem
 from producers.files.raw_lines import MAX_LINE_BYTES, RawLines
 from producers.files.template import Template
-from promptmill.errors import BadFile, BadJob
+from promptmill.errors import BadInput, BadJob
 
 _PLAIN: Final = ("id", "custom_id", "prompt", "model", "system", "max_tokens", "max_attempts", "lane")
 """Columns that are fields of a job, in a file without a template."""
@@ -47,7 +47,7 @@ class Table:
                 return
             except csv.Error as error:
                 if not self._columns:
-                    raise BadFile(f"line {start}: expected a header, got broken CSV: {error}") from None
+                    raise BadInput(f"line {start}: expected a header, got broken CSV: {error}") from None
                 yield Problem(start, "", _explain(error))
                 continue
             if text.too_long:
@@ -86,7 +86,7 @@ class Table:
         columns = [cell.strip() for cell in cells]
         double = next((column for number, column in enumerate(columns) if column in columns[:number]), None)
         if double is not None:
-            raise BadFile(f"header: expected each column once, got {double!r} twice")
+            raise BadInput(f"header: expected each column once, got {double!r} twice")
         if self._template is not None:
             self._template.require(columns)
             return columns
@@ -95,12 +95,12 @@ class Table:
             if column not in known and not (column.startswith(_GROUPS) and not column.endswith(".")):
                 near = difflib.get_close_matches(column, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else "expected " + ", ".join(known)
-                raise BadFile(
+                raise BadInput(
                     f"header: unknown column {column!r}; {hint} Name it tags.{column} to keep it as a tag, "
                     "or use a template with {column} to make prompts of it"
                 )
         if "prompt" not in columns:
-            raise BadFile(
+            raise BadInput(
                 "header: expected a column 'prompt', or a template with {column} that makes prompts of others"
             )
         return columns

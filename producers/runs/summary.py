@@ -48,7 +48,7 @@ class RunSummary:
     """Bad lines that were left out; `problems` holds the first of them."""
     problems: tuple[Problem, ...]
     usage: Usage
-    """Sum over the answers."""
+    """Sum over the results that have any: bad answers are billed as well."""
     cost_usd: Decimal
     """Of all attempts with a known price."""
     unpriced: int

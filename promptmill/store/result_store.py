@@ -105,6 +105,11 @@ class ResultStore:
             found.update((names[key], tuple(tried)) for key, tried in part.items())
         return found
 
+    async def requests_before(self, job_ids: Collection[str]) -> dict[str, int]:
+        """Return the number of the newest request for each job that had any: one that is sent again counts on."""
+        found = await self.attempts(job_ids)
+        return {job_id: attempts[-1].number for job_id, attempts in found.items() if attempts}
+
     def results(
         self,
         *,

@@ -18,7 +18,7 @@ from promptmill.queue import Queue, connect, keys, prepare
 from promptmill.settings import Settings
 from promptmill.store import ResultStore
 from tests.support.providers import Request, ScriptedApi
-from tests.support.workers import make_settings
+from tests.support.workers import make_settings, open_store
 from worker.engine import PacedWorker
 from worker.main import build_worker
 
@@ -197,5 +197,5 @@ async def engines(url: str, folder: Path, **changes: Any) -> AsyncIterator[Engin
         redis = await stack.enter_async_context(connect(url))
         await redis.flushall()
         ends = await stack.enter_async_context(Ends().listening(redis))
-        store = await stack.enter_async_context(await ResultStore.open(settings.store))
+        store = await stack.enter_async_context(await open_store(settings))
         yield Engines(settings, redis, store, api, ends)

@@ -6,10 +6,13 @@ import asyncio
 import itertools
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import orjson
@@ -290,13 +293,38 @@ class Workshop:
         await self.provider._client.close()
 
 
+async def open_store(settings: Settings) -> ResultStore:
+    """Open the SQLite file of `settings`. A new one begins as a copy: to migrate each would take most of the time."""
+    _copy_migrated(Path(settings.store.removeprefix("sqlite:///")))
+    return await ResultStore.open(settings.store)
+
+
+def _copy_migrated(path: Path) -> None:
+    if not path.exists():
+        path.write_bytes(_migrated())
+
+
+@cache
+def _migrated() -> bytes:
+    """An empty result store, as a file."""
+
+    async def make(path: Path) -> None:
+        async with await ResultStore.open(f"sqlite:///{path}"):
+            pass
+
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(1) as thread:
+        path = Path(folder) / "results.sqlite"
+        thread.submit(asyncio.run, make(path)).result()  # the caller's own loop is running
+        return path.read_bytes()
+
+
 @asynccontextmanager
 async def workshop(folder: Path, *, redis: Redis | None = None, **changes: Any) -> AsyncIterator[Workshop]:
     """A workshop with open budgets."""
     settings = make_settings(folder, **changes)
     async with AsyncExitStack() as stack:
         redis = redis or await stack.enter_async_context(FakeRedis(server=FakeServer()))
-        store = await stack.enter_async_context(await ResultStore.open(settings.store))
+        store = await stack.enter_async_context(await open_store(settings))
         shop = Workshop(settings, redis, store)
         stack.push_async_callback(shop.close)
         await shop.open_budgets()

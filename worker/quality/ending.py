@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from worker.quality.phrases import any_of, compiled
+from worker.quality.phrases import any_of, compiled, lowered
 from worker.quality.reading import Reading
 
 _CUT = frozenset({"max_tokens", "model_context_window_exceeded"})
@@ -37,6 +37,8 @@ _REFUSALS = compiled(
     | \bmi\sdispiace,?\s(?:ma\s)?non\sposso\b
     """
 )
+_DECLINING = ("not", "n't", "unable", "decline", "refuse", "nicht", "peux", "puis", "puedo", "posso")
+"""Each of `_REFUSALS` has one of these; most answers have none so early, and need no search."""
 _QUOTED = re.compile(r'"[^"]{0,400}"|“[^“”]{0,400}”|«[^«»]{0,400}»')
 
 
@@ -59,7 +61,11 @@ def refusal(answer: Reading, stop_reason: str | None) -> bool:
     """
     if stop_reason == "refusal":
         return True
-    opening = answer.text[:_OPENING_CHARS].strip().lower().replace("’", "'")  # noqa: RUF001
+    if answer.words > _MAX_REFUSAL_WORDS:
+        return False
+    opening = lowered(answer.text[:_OPENING_CHARS].strip()).replace("’", "'")  # noqa: RUF001
+    if not any(word in opening for word in _DECLINING):
+        return False
     if '"' in opening or "“" in opening or "«" in opening:
         opening = _QUOTED.sub(" ", opening)
-    return _REFUSALS.search(opening) is not None and answer.words <= _MAX_REFUSAL_WORDS
+    return _REFUSALS.search(opening) is not None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 # Every pattern of this package runs on texts that nobody checked: runs of one kind of character are matched
 # possessively (`++`) or bounded, so that no text makes a search take more than a small multiple of its length.
-_FENCE = re.compile(r"^[ \t>]{0,12}(?P<mark>`{3,}+|~{3,}+)(?P<info>[^\n`]{0,80})$", re.MULTILINE)
+_FENCE = re.compile(r"\n[ \t>]{0,12}(?P<mark>`{3,}+|~{3,}+)(?P<info>[^\n`]{0,80})$", re.MULTILINE)
 _LIST_ITEM = re.compile(
     r"^(?P<indent>[ \t]*+)(?:(?P<bullet>[-*+•‣◦])|(?P<number>\d{1,3}[.)]))[ \t]++(?![-* \t]+$)(?=\S)", re.MULTILINE
 )
@@ -48,7 +48,9 @@ def find_fences(text: str) -> tuple[Fence, ...]:
         return ()
     found: list[Fence] = []
     opening: re.Match[str] | None = None
-    for line in _FENCE.finditer(text):
+    # As in `cut_from_lines`. With one more character before the text, a match starts where its line does in the text,
+    # and ends one later.
+    for line in _FENCE.finditer(f"\n{text}"):
         if opening is None:
             opening = line
         elif (
@@ -56,7 +58,7 @@ def find_fences(text: str) -> tuple[Fence, ...]:
             and len(line["mark"]) >= len(opening["mark"])
             and not line["info"].strip()
         ):
-            found.append(_fence(text, opening, line.start(), line.end(), closed=True))
+            found.append(_fence(text, opening, line.start(), line.end() - 1, closed=True))
             opening = None
     if opening is not None:
         found.append(_fence(text, opening, len(text), len(text), closed=False))
@@ -65,7 +67,7 @@ def find_fences(text: str) -> tuple[Fence, ...]:
 
 def _fence(text: str, opening: re.Match[str], code_end: int, end: int, *, closed: bool) -> Fence:
     info = opening["info"].split()
-    code = text[opening.end() + 1 : code_end]
+    code = text[opening.end() : code_end]
     return Fence(opening.start(), end, info[0].lower() if info else "", code, closed)
 
 
@@ -80,6 +82,14 @@ def without(text: str, fences: tuple[Fence, ...]) -> str:
         position = fence.end
     kept.append(text[position:])
     return "\n\n".join(kept)
+
+
+def cut_from_lines(beginning: re.Pattern[str], text: str) -> str:
+    """Cut what the pattern finds out of the lines of a text.
+
+    The pattern begins with the line break before a line, not with `^`: a search skips from line break to line break.
+    """
+    return beginning.sub("\n", f"\n{text}")[1:]
 
 
 def count_lists(prose: str) -> Lists:

@@ -11,5 +11,18 @@ def any_of(phrases: str) -> str:
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern that ignores letter case, and white space that is not escaped."""
-    return re.compile(pattern, re.IGNORECASE | re.VERBOSE)
+    """Compile a pattern for `lowered` text; white space in it that is not escaped is ignored.
+
+    Lowering a text once and then minding letter case is several times as fast as ignoring it in every pattern.
+    """
+    return re.compile(pattern, re.VERBOSE)
+
+
+def lowered(text: str) -> str:
+    """Return the text in lower case, character by character: what stands at a place of one stands there in the other.
+
+    Letters that `re.IGNORECASE` takes for an i or an s become one.
+    """
+    if not text.isascii():
+        text = text.replace("İ", "i").replace("ı", "i").replace("ſ", "s")  # noqa: RUF001
+    return text.lower()

@@ -23,6 +23,8 @@ class NotJson:
 NOT_JSON: Final = NotJson()
 
 _IDEOGRAPH = re.compile(r"[\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]")
+_ASCII_MARKS = dict.fromkeys(code for code in range(128) if not chr(code).isalnum() and not chr(code).isspace())
+"""For `str.translate`, which deletes them: what is left between spaces then is a word."""
 _WORD_OR_IDEOGRAPH = re.compile(
     r"[\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]|[^\W_][^\s\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]*"
 )
@@ -31,9 +33,11 @@ _TOKEN_OR_IDEOGRAPH = re.compile(
     r"[\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]+"
 )
 
-_BLOCK_BREAK = re.compile(r"\n(?=[ \t]*(?:\n|[-*+•‣◦][ \t]|\d{1,3}[.)][ \t]|\#{1,6}[ ]|\|))|(?<=\n)\n")
+_BLOCK_BREAK = re.compile(r"\n(?:(?=[ \t]*(?:\n|[-*+•‣◦][ \t]|\d{1,3}[.)][ \t]|\#{1,6}[ ]|\|))|(?<=\n\n))")
 _LIST_MARK = re.compile(r"\s*(?:[-*+•‣◦]|\d{1,3}[.)])[ \t]+")
-_SENTENCE_END = re.compile(r"""(?<![.!?…])[.!?…]++["'”’»)\]*_]*+(?=\s++(?P<next>\S)|\s*+\Z)|[。！？]""")  # noqa: RUF001
+_SENTENCE_END = re.compile(
+    r"""[.!?…。！？](?:(?<=[。！？])|(?<![.!?…].)[.!?…]*+["'”’»)\]*_]*+(?=\s++(?P<next>\S)|\s*+\Z))"""  # noqa: RUF001
+)
 _ABBREVIATIONS = frozenset({
     "mr", "mrs", "ms", "dr", "prof", "sr", "jr", "st", "vs", "etc", "e.g", "i.e", "cf", "ca", "approx", "fig", "vol",
     "pp", "inc", "ltd", "co", "dept", "est", "z.b", "d.h", "u.a", "bzw", "p.ex", "p.ej",
@@ -47,10 +51,12 @@ def count_words(text: str) -> int:
     phrase counts as one there.
     """
     head, rest = text[:SCANNED_CHARS], text[SCANNED_CHARS:]
-    if head.isascii() or not _IDEOGRAPH.search(head):
-        words = [word for word in head.split() if word[0].isalnum() or any(map(str.isalnum, word))]
-    else:
+    if head.isascii():
+        words = head.translate(_ASCII_MARKS).split()
+    elif _IDEOGRAPH.search(head):
         words = _WORD_OR_IDEOGRAPH.findall(head)
+    else:
+        words = [word for word in head.split() if word[0].isalnum() or any(map(str.isalnum, word))]
     return len(words) + len(rest.split())
 
 
@@ -67,11 +73,8 @@ class Reading:
 
     def __init__(self, text: str) -> None:
         self.text = text
-
-    @cached_property
-    def scanned(self) -> str:
+        self.scanned = text[:SCANNED_CHARS]
         """The text, at most `SCANNED_CHARS` of it."""
-        return self.text[:SCANNED_CHARS]
 
     @cached_property
     def folded(self) -> str:

@@ -6,10 +6,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from worker.quality.markdown import cut_from_lines
 from worker.quality.reading import Reading
 
-# A search skips to the first character of its pattern where that is a plain one. So what is at the beginning of a line is
-# searched for from the line break before it, and what must not stand before a mark is looked for behind the mark.
+# A search skips to where its pattern can begin, if that is a certain character or one of a set. So patterns begin with
+# one, and look back from behind it at what must not stand before it.
 
 _READ_CHARS = 20_000
 _SAMPLE_CHARS = 600
@@ -18,7 +19,8 @@ _MONTHS = frozenset(
     "january february march april may june july august september october november december"
     " jan feb mar apr jun jul aug sep sept oct nov dec".split()
 )
-_NUMBER = re.compile(r"\d{1,15}(?:[.,:/×–-]\d{1,15}){0,4}")
+_NUMBER = re.compile(r"\d\d{0,14}(?:[.,:/×–-]\d{1,15}){0,4}")
+_ASCII_NUMBER = re.compile(_NUMBER.pattern.replace(r"\d", "[0-9]"))
 _UNIT = re.compile(
     rf"""\ ?(?:[%‰€£]|°[CF]?|(?:st|nd|rd|th|(?:{"|".join(sorted(_MONTHS))})\b(?:,?\ \d{{4}})?|million|billion|trillion
         |thousand|percent|dollars|euros|k[mgB]|[mcn]m|[GMT]B|ms|k?g|[kMG]?Hz|years?|hours?|minutes?
@@ -42,7 +44,10 @@ _COUNTED_ADJECTIVES = frozenset("main key common simple basic important differen
 _LIST_NUMBER = re.compile(r"\n[ \t>]*+(?:\*\*)?\d{1,3}[.)](?=[ *])")
 
 _NAME = re.compile(r"[A-Z][\w’'&-]*+(?:\ (?:(?:of|the|de|la|van|von|der|del|&)\ ){0,2}[A-Z][\w’'&-]*+){0,6}")
-_SENTENCE_START = re.compile(r"""(?:^|\n)[ \t>]*(?:(?:[-*+•]|\d{1,3}[.)])[ ])?$|[.!?:…]["'”’)*_]*\s+$|["“«(„]$""")
+_LINE_START = re.compile(r"[ \t>]*(?:(?:[-*+•]|\d{1,3}[.)])[ ])?")
+_OPENING_MARKS = tuple('"“«(„')
+_SENTENCE_ENDS = tuple(".!?:…")
+_CLOSING_MARKS = "\"'”’)*_"
 _HEADING = re.compile(r"\n(?:[ ]{0,3}\#{1,6}\ [^\n]*+|[ \t]*+(?:[-*+•]\ |\d{1,3}[.)]\ )?\*\*[^*\n]{1,120}\*\*:?)")
 _CAPITAL_OR_BEYOND_ASCII = re.compile(r"[A-Z\x80-\U0010ffff]")
 _NOT_NAMES = (
@@ -74,12 +79,22 @@ _IDENTIFIER = re.compile(
     re.VERBOSE,
 )
 
-# Counted in case-folded text. What follows each is left open where no longer word begins with it.
-_ANNOUNCEMENTS = (
-    "for example", "for instance", "e.g.", "such as ", "to illustrate", "way of illustration", "an illustration",
-    "an example", "case in point", "take the case of", "consider the case", "consider a ", "consider an ",
-    "imagine a ", "imagine you", "imagine that", "suppose you", "suppose that", "let's say", "namely", "to name a few",
-)  # fmt: skip
+# Counted in case-folded text, by a part that is looked for first. What follows each is left open where no longer word
+# begins with it.
+_ANNOUNCEMENTS = {
+    "example": ("for example", "an example"),
+    "instance": ("for instance",),
+    "e.g.": ("e.g.",),
+    "such as ": ("such as ",),
+    "illustrat": ("to illustrate", "way of illustration", "an illustration"),
+    "case": ("case in point", "take the case of", "consider the case"),
+    "consider a": ("consider a ", "consider an "),
+    "imagine ": ("imagine a ", "imagine you", "imagine that"),
+    "suppose ": ("suppose you", "suppose that"),
+    "let's say": ("let's say",),
+    "namely": ("namely",),
+    "to name a few": ("to name a few",),
+}
 _ANNOUNCEMENTS_ELSEWHERE = (
     "zum beispiel", "beispielsweise", "z. b.", "z.b.", "par exemple", "p. ex.", "notamment", "por ejemplo", "p. ej.",
     "por exemplo", "per esempio", "ad esempio", "bijvoorbeeld", "till exempel", "t.ex.", "for eksempel", "f.eks.",
@@ -89,6 +104,8 @@ _ANNOUNCEMENTS_BEYOND_ASCII = (
     "na przykład", "například", "például", "örneğin", "ví dụ", "например", "к примеру", "наприклад", "例えば",
     "たとえば", "例如", "比如", "예를 들어", "على سبيل المثال", "उदाहरण के लिए", "לדוגמה",
 )  # fmt: skip
+_LETTERS_BEYOND_ASCII = tuple((max(phrase), phrase) for phrase in _ANNOUNCEMENTS_BEYOND_ASCII)
+"""Each with the letter in it that English is least likely to have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +162,16 @@ def specific_examples(answer: Reading) -> int:
     return find_specifics(answer).total
 
 
-def _without(line_beginning: re.Pattern[str], text: str) -> str:
-    return line_beginning.sub("\n", f"\n{text}")[1:]
-
-
 def _identifiers(plain: str) -> set[str]:
+    signs = [sign for sign in _SIGNS_OF_CODE if sign in plain]
+    camel, dotted = _CAMEL.search(plain), _DOTTED.search(plain)
+    if not (signs or camel or dotted):
+        return set()
     words = set(plain.split())
-    suspects = [word for sign in _SIGNS_OF_CODE if sign in plain for word in words if sign in word]
-    if _CAMEL.search(plain):
+    suspects = [word for sign in signs for word in words if sign in word]
+    if camel:
         suspects += [word for word in words if not word.islower() and _CAMEL.search(word)]
-    if _DOTTED.search(plain):
+    if dotted:
         suspects += [word for word in words if "." in word and _DOTTED.search(word)]
     bare = (word.lstrip("([{\"'“‘*<").rstrip(".,;:!?]}\"'”’*>") for word in suspects)
     candidates = {word.rstrip(")") if "(" not in word else word for word in bare}
@@ -162,10 +179,11 @@ def _identifiers(plain: str) -> set[str]:
 
 
 def _numbers(plain: str) -> set[str]:
-    text = _without(_LIST_NUMBER, plain)
+    text = cut_from_lines(_LIST_NUMBER, plain)
     found: set[str] = set()
     taken = 0
-    for match in _NUMBER.finditer(text):
+    # The digits of all scripts take twice as long to find.
+    for match in (_ASCII_NUMBER if text.isascii() else _NUMBER).finditer(text):
         start, end = match.span()
         if start < taken or _announces_a_list(text, end):
             continue
@@ -190,8 +208,10 @@ def _numbers(plain: str) -> set[str]:
 
 
 def _announces_a_list(text: str, end: int) -> bool:
+    if text[end : end + 1] != " ":
+        return False
     following = text[end : end + 30].split(None, 2)
-    if not following or text[end : end + 1] != " ":
+    if not following:
         return False
     noun = following[1:2] if following[0] in _COUNTED_ADJECTIVES else following[:1]
     return bool(noun) and noun[0].rstrip(".,:;!?*") in _COUNTED
@@ -204,28 +224,39 @@ def _nouns_have_capitals(folded: str) -> bool:
 
 
 def _names(plain: str) -> set[str]:
-    text = _without(_HEADING, plain)
+    text = cut_from_lines(_HEADING, plain)
     sample = text[:_SAMPLE_CHARS]
     if sum(map(str.isupper, _CAPITAL_OR_BEYOND_ASCII.findall(sample))) * 3 > len(sample):
         return set()  # capitals throughout: they mark nothing
     found: set[str] = set()
     for match in _NAME.finditer(text):
         start, end = match.span()
-        if start and (text[start - 1].isalnum() or text[start - 1] in "_/.@-"):
+        before = text[max(0, start - 12) : start]
+        last = before[-1:]
+        if last and (last.isalnum() or last in "_/.@-"):
             continue
-        name = match[0].casefold().replace("’", "'")
-        inside = start > 1 and text[start - 1] == " " and (text[start - 2].isalnum() or text[start - 2] in ",;")
-        if not inside and _SENTENCE_START.search(text[max(0, start - 12) : start]):
+        name = match[0]
+        inside = last == " " and (before[-2:-1].isalnum() or before.endswith((", ", "; ")))
+        if not inside and _begins_a_sentence(before):
             if end == len(text) or text[end] in "\n:":
                 continue  # a title on a line of its own, or a label
             first, _, rest = name.partition(" ")
-            if first in _NOT_NAMES:
-                name = rest
-            elif not rest and not match[0][:2].isupper():
+            if not rest and not name[:2].isupper():
                 continue  # one capitalised word that begins a sentence: it may be any word
-        if (trimmed := _trimmed(name)) is not None:
+            if first.casefold().replace("’", "'") in _NOT_NAMES:
+                name = rest
+        if (trimmed := _trimmed(name.casefold().replace("’", "'"))) is not None:
             found.add(trimmed)
     return found
+
+
+def _begins_a_sentence(before: str) -> bool:
+    if before.endswith(_OPENING_MARKS):
+        return True
+    said = before.rstrip()
+    if said != before and said.rstrip(_CLOSING_MARKS).endswith(_SENTENCE_ENDS):
+        return True
+    return _LINE_START.fullmatch(before.rpartition("\n")[2]) is not None
 
 
 def _trimmed(name: str) -> str | None:
@@ -237,9 +268,9 @@ def _trimmed(name: str) -> str | None:
 
 
 def _announcements(folded: str) -> int:
-    count = sum(map(folded.count, _ANNOUNCEMENTS))
+    count = sum(sum(map(folded.count, phrases)) for part, phrases in _ANNOUNCEMENTS.items() if part in folded)
     if " the " not in folded:  # as good as any English text has it: most answers are spared the other languages
         count += sum(map(folded.count, _ANNOUNCEMENTS_ELSEWHERE))
     if not folded.isascii():
-        count += sum(map(folded.count, _ANNOUNCEMENTS_BEYOND_ASCII))
+        count += sum(folded.count(phrase) for letter, phrase in _LETTERS_BEYOND_ASCII if letter in folded)
     return count

@@ -209,7 +209,7 @@ async def test_arqs_handle_reads_a_result_of_ours(bench, arq):
     result = await settled(bench, "a", Status.SUCCEEDED)
     handle = ArqJob("a", arq, keys.QUEUE, deserialize)
     assert await handle.status() is JobStatus.complete
-    assert await handle.result(timeout=0) == json.loads(result.to_json())
+    assert await handle.result(timeout=0) == json.loads(json.dumps(result.to_line()))
     info = await handle.result_info()
     assert (info.success, info.job_try, info.function, info.queue_name) == (True, 1, "run_prompt", keys.QUEUE)
     assert (info.start_time, info.finish_time) == (result.attempts[0].started_at, result.finished_at)

@@ -130,7 +130,10 @@ async def test_what_failed_is_sent_again_only_when_asked_for(prompts, out, run, 
     assert summary.ok
     assert [name.partition("/")[2] for name in worker.requests] == ["q3", "q13", "q23"]
     assert await store.dead_letters() == []
-    assert [answer["status"] for answer in answers_in(out)] == ["succeeded"] * 30
+    answers = answers_in(out)
+    assert [answer["status"] for answer in answers] == ["succeeded"] * 30
+    again = [answer["attempts"] for answer in answers if answer["id"] in {"q3", "q13", "q23"}]
+    assert [[attempt["number"] for attempt in attempts] for attempts in again] == [[1, 2]] * 3
 
 
 async def test_what_is_sent_again_is_no_dead_letter_any_more(prompts, run, redis, store, worker):

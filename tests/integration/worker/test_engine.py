@@ -9,6 +9,7 @@ import pytest
 from arq.worker import Worker
 from structlog.testing import capture_logs
 
+from promptmill.models import UnknownModel
 from promptmill.queue import keys
 from promptmill.results import Status
 from tests.support.providers import Held, answering, failing
@@ -390,6 +391,12 @@ async def test_while_the_store_is_away_nothing_is_claimed(mill):
         assert await mill.redis.zscore(keys.QUEUE, "job-1") == 1
         away = False
         await mill.ends.of("job-1")
+
+
+async def test_a_worker_for_a_model_without_limits_refuses_to_begin(mill):
+    async with mill.worker(dies=True, idle=False, model="claude-of-tomorrow") as worker:
+        with pytest.raises(UnknownModel):
+            await worker.ended()
 
 
 def test_only_what_is_overridden_is_overridden():

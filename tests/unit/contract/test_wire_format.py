@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -313,7 +314,7 @@ def test_arq_reads_our_results():
     theirs = deserialize_result(pack_result(a_result(), queue="q", enqueued_at=NOW), deserializer=deserialize)
     assert (theirs.success, theirs.job_try, theirs.queue_name, theirs.job_id) == (True, 2, "q", "a")
     assert (theirs.enqueue_time, theirs.start_time, theirs.finish_time) == (NOW, NOW, NOW + timedelta(seconds=10))
-    assert theirs.result == orjson.loads(a_result().to_json())
+    assert theirs.result == orjson.loads(orjson.dumps(a_result().to_line()))
 
 
 @pytest.mark.parametrize(
@@ -344,3 +345,9 @@ def test_any_result_line_is_a_result_or_unreadable(line):
         line = {**a_result().to_line(), **line}
     with suppress(Unreadable):
         assert isinstance(unpack_result(json.dumps({"r": line}).encode()), Result)
+
+
+@pytest.mark.parametrize("odd", ["half a pair: \ud83d", 2**70, {"deep": ["\udfff", -(2**65)]}])
+def test_a_result_that_plain_json_refuses_reaches_whoever_waits_as_it_is(odd):
+    result = replace(a_result(), text=None, message={"content": odd})
+    assert unpack_result(pack_result(result, queue="q", enqueued_at=NOW)) == result

@@ -92,7 +92,7 @@ class TinyWorker:
             return Result(job_id=job.id, status=Status(claim.disposition.value), **_about(job))
         self.requests.append(job.id)
         prompt = job.request["messages"][0]["content"]
-        attempt = Attempt(1, job.model, START, START + timedelta(seconds=2), "succeeded")
+        attempt = Attempt(claim.number, job.model, START, START + timedelta(seconds=2), "succeeded")
         if self.failing in prompt:
             return Result(
                 job_id=job.id,

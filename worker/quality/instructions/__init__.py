@@ -47,11 +47,11 @@ def verdicts(
     deadline = Deadline()
     found: list[Verdict] = []
     if stop_reason not in _NOT_THE_WHOLE_ANSWER:
-        prefill = asked(request).prefill
-        whole = Reading(prefill + answer.text) if prefill else answer
+        parts = asked(request)
+        whole = Reading(parts.prefill + answer.text) if parts.prefill else answer
         found += (
             Verdict(wanted.name, "prompt", _follows(whole, wanted))
-            for wanted in (*_output_format(request, deadline), *instructions_of(request))
+            for wanted in (*_output_format(request, deadline), *instructions_of(parts))
         )
     if expectation is not None:
         found += (

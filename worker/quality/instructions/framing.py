@@ -8,11 +8,12 @@ the phrase tells; where it leaves doubt, the phrase is not counted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from enum import Enum
+from itertools import zip_longest
+from typing import NamedTuple
 
-from worker.quality.phrases import any_of, compiled
+from worker.quality.phrases import any_of, compiled, lowered
 
 _MAX_SENTENCE_CHARS = 600
 
@@ -146,7 +147,7 @@ _LEADS_ALONE = compiled("in|within|using|with|use|is|be")
 _ASIDE = compiled(r"(?:,|,\sin|,\susing|\()\s*$")
 _CLAUSE_END = re.compile(r"[,;(]")
 _CLAUSE_BREAKS = (", ", "; ", ": ", " and ", " but ", " then ", " - ", " — ", " – ")  # noqa: RUF001
-_SENTENCE_BREAK = re.compile(r"(?<=[.!?])[\"')\]\ue001]*\s+|\n+")
+_SENTENCE_BREAK = re.compile(r"([.!?\n])(?:(?<=\n)\s*|[\"')\]\ue001]*\s+)")
 _LIST_MARK = re.compile(r"^(?:[-*+•]|\(?\d{1,2}[.)]|#{1,6})\s+")
 _EMPHASIS = re.compile(r"\*\*|__|(?<!\w)[*_]|[*_](?!\w)")
 
@@ -164,34 +165,37 @@ class Frame(Enum):
     """Added to a command, anywhere in it: "explain X *without using the word Y*"."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
+class Sentence(NamedTuple):
     """One sentence of what a text says in its own voice."""
 
     text: str
-    only_whole: bool
-    """Whether only what plainly speaks of the whole answer is believed: there are several tasks, or this is one item
-    of a list of them, or it comes after a document."""
+    lowered: str
+    """What patterns are matched with: the text in lower case, place by place the same."""
+    in_list: bool
+    """Whether this is one item of a list."""
 
 
-def sentences(text: str, after_handing_over: str = "") -> tuple[Sentence, ...]:
-    """Split a text; find out whether it sets one task or several."""
-    own = list(_split(text))
-    tasks = sum(1 for sentence, _ in own if _sets_a_task(sentence))
-    one_task = tasks <= 1 and not any(_SEQUENCE.match(sentence) for sentence, _ in own)
-    return (
-        *(Sentence(sentence, only_whole=in_list or not one_task) for sentence, in_list in own),
-        *(Sentence(sentence, only_whole=True) for sentence, _ in _split(after_handing_over)),
-    )
-
-
-def _split(text: str) -> Iterator[tuple[str, bool]]:
-    for raw in _SENTENCE_BREAK.split(text):
-        line = raw.strip()
+def sentences(text: str) -> Iterator[Sentence]:
+    """Split a text."""
+    parts = _SENTENCE_BREAK.split(text)
+    for said, end in zip_longest(parts[::2], parts[1::2], fillvalue=""):
+        line = (said + end).strip()
         mark = _LIST_MARK.match(line)
-        sentence = _EMPHASIS.sub("", line[mark.end() :] if mark else line)
+        sentence = line[mark.end() :] if mark else line
+        if "*" in sentence or "_" in sentence:
+            sentence = _EMPHASIS.sub("", sentence)
         if sentence and len(sentence) <= _MAX_SENTENCE_CHARS:
-            yield sentence, mark is not None
+            yield Sentence(sentence, lowered(sentence), in_list=mark is not None)
+
+
+def set_one_task(text: Iterable[Sentence]) -> bool:
+    """Whether the sentences of a text set one task at most, so that a limit cannot be meant for another."""
+    tasks = 0
+    for sentence in text:
+        tasks += _sets_a_task(sentence.lowered)
+        if tasks > 1 or _SEQUENCE.match(sentence.lowered):
+            return False
+    return True
 
 
 def _sets_a_task(sentence: str) -> bool:
@@ -199,9 +203,13 @@ def _sets_a_task(sentence: str) -> bool:
     return _TASK_VERB.match(sentence, start) is not None and not _WHOLE_VERB.match(sentence, start)
 
 
+def _after_label(sentence: str) -> int:
+    label = _LABEL.match(sentence) if ":" in sentence else None
+    return label.end() if label else 0
+
+
 def _after_leads(sentence: str) -> int:
-    label = _LABEL.match(sentence)
-    start = label.end() if label else 0
+    start = _after_label(sentence)
     leads = _LEADING.match(sentence, start)
     return leads.end() if leads else start
 
@@ -212,30 +220,35 @@ def _after_verb(sentence: str) -> int:
     return verb.end() if verb else start
 
 
-def is_instruction(sentence: Sentence, start: int, end: int, frame: Frame) -> bool:
-    """Whether the phrase at `start`..`end` is said to the model, of its whole answer, and without condition."""
-    before, after = sentence.text[:start], sentence.text[end:]
+def is_instruction(sentence: Sentence, start: int, end: int, frame: Frame, *, only_whole: bool) -> bool:
+    """Whether the phrase at `start`..`end` is said to the model, of its whole answer, and without condition.
+
+    `only_whole` is whether only what plainly speaks of the whole answer is believed: there are several tasks, or this
+    is one item of a list of them, or it comes after a document.
+    """
+    before, after = sentence.lowered[:start], sentence.lowered[end:]
     if _CONDITION.search(before) or _CONDITION.search(after):
         return False
     if _PART.search(before) or _PART.search(_CLAUSE_END.split(after, 1)[0]) or _FOR_EACH.search(after):
         return False
     if _INDIRECT.search(before, _after_verb(before)):
         return False
-    if frame in {Frame.CLAUSE, Frame.TASK}:
-        alone = not (frame is Frame.TASK and sentence.only_whole)
-        return alone and _HOW_TO.search(before) is None and _begins_a_clause(before)
+    if frame is Frame.CLAUSE or frame is Frame.TASK:
+        alone = frame is Frame.CLAUSE or not only_whole
+        return alone and _HOW_TO.search(before) is None and _begins_a_clause(sentence, start)
     if _GOES_ON_ELSEWHERE.match(after) or _ANOTHER_TASK.search(after) or _HOW_TO_WRITE.search(before):
         return False
-    return _is_commanded(sentence, before, after, attached=frame is Frame.ADDED or _is_attached(before))
+    return (frame is Frame.ADDED or _is_attached(before)) and _is_commanded(before, after, only_whole=only_whole)
 
 
-def _begins_a_clause(before: str) -> bool:
-    label = _LABEL.match(before)
-    rest = before[label.end() :] if label else before
-    if _LEADS.match(rest):
+def _begins_a_clause(sentence: Sentence, start: int) -> bool:
+    before = sentence.lowered[:start]
+    begin = _after_label(before)
+    if _LEADS.match(before[begin:]):
         return True
-    # Of several clauses the last one counts; what leads into it may stand between.
-    return any(_LEADS.match(rest.rpartition(mark)[2]) for mark in _CLAUSE_BREAKS if mark in rest)
+    # Of several clauses the last one counts; what leads into it may stand between. Breaks count as they are written.
+    ends = ((sentence.text.rfind(mark, begin, start), len(mark)) for mark in _CLAUSE_BREAKS)
+    return any(_LEADS.match(before[place + length :]) for place, length in ends if place >= 0)
 
 
 def _is_attached(before: str) -> bool:
@@ -248,16 +261,14 @@ def _is_attached(before: str) -> bool:
     )
 
 
-def _is_commanded(sentence: Sentence, before: str, after: str, *, attached: bool) -> bool:
-    if not attached:
-        return False
+def _is_commanded(before: str, after: str, *, only_whole: bool) -> bool:
     head = before[_after_leads(before) :].strip()
     if not head or _LEADS_ALONE.fullmatch(head):
         # The phrase comes first: "In at most 50 words, explain X". What follows may be one task of several.
-        return not (sentence.only_whole and _TASK_VERB.match(after.lstrip(" ,:")))
+        return not (only_whole and _TASK_VERB.match(after.lstrip(" ,:")))
     if _WHOLE_VERB.match(head) or _ANSWER_FIRST.match(head) or _ANSWER_FIRST.match(before.strip()):
         return True
-    if sentence.only_whole:
+    if only_whole:
         return False
     if _TASK_VERB.match(head):
         return True

@@ -45,11 +45,12 @@ _UNIT = any_of(
         "[ -]", r"[\s-]"
     )
 )
-_ADJECTIVE = any_of("short, concise, brief, simple, clear, complete, full, English, separate, plain, distinct")
+_ADJECTIVE = any_of("short, concise, brief, simple, clear, complete, full, english, separate, plain, distinct")
 _AFTERWARDS = any_of("or less, or fewer, or more, maximum, max, at most, minimum, min, at least, exactly, tops")
 
 COUNT = compiled(
-    rf"""(?:\b(?:(?P<vaguely>{_VAGUELY})|(?P<upper>{_UPPER})|(?P<under>{_UNDER})|(?P<lower>{_LOWER})|(?P<over>{_OVER})
+    rf"""(?=[\w~≈])(?!\B\w)  # at the beginning of a word or at a tilde: elsewhere no alternative needs to be tried
+        (?:\b(?:(?P<vaguely>{_VAGUELY})|(?P<upper>{_UPPER})|(?P<under>{_UNDER})|(?P<lower>{_LOWER})|(?P<over>{_OVER})
               |(?P<exactly>exactly|precisely)|(?P<between>between))\s+|(?P<tilde>[~≈]\s?))?
         (?<![\w.,$-])(?P<n>{_N})(?P<plus>\+)?(?:\s?(?:-|–|to|and)\s?(?P<m>{_N}))?
         (?:\s|-(?=\w))(?:{_ADJECTIVE}\s){{0,2}}(?P<unit>{_UNIT})\b(?:\s(?P<post>{_AFTERWARDS})\b)?
@@ -91,7 +92,7 @@ _ONE_WORD = frozenset({"1", "one", "single", "a single"})
 
 def unit_of(found: re.Match[str]) -> str:
     """Return what is counted: words, sentences, paragraphs, bullets or characters."""
-    unit = found["unit"].lower()
+    unit: str = found["unit"]
     return "bullets" if unit.startswith("bullet") else unit.rstrip("s") + "s"
 
 
@@ -101,10 +102,11 @@ def bounds(found: re.Match[str], before: str) -> Bounds | None:
     A bare "50 words" is not certain ("about fifty" is what most people mean by it); a bare "three sentences" is,
     where it says which form the answer has ("in three sentences").
     """
-    if found["vaguely"] or found["tilde"] or _HOLDERS[unit_of(found)].search(before):
+    unit = unit_of(found)
+    if found["vaguely"] or found["tilde"] or _HOLDERS[unit].search(before):
         return None
     n = _number(found["n"])
-    post = (found["post"] or "").lower()
+    post = found["post"]
     if found["m"]:
         m = _number(found["m"])
         said = found["between"] or _GIVES_FORM.search(before) or _OPENS.search(before)
@@ -120,7 +122,7 @@ def bounds(found: re.Match[str], before: str) -> Bounds | None:
     elif found["exactly"] or post == "exactly":
         limit = Bounds(n, n)
     else:
-        bare_is_certain = unit_of(found) in {"sentences", "paragraphs", "bullets"} or found["n"].lower() in _ONE_WORD
+        bare_is_certain = unit in {"sentences", "paragraphs", "bullets"} or found["n"] in _ONE_WORD
         limit = Bounds(n, n) if bare_is_certain and n <= 20 and _GIVES_FORM.search(before) else None
     return limit
 
@@ -141,5 +143,5 @@ def check_of(unit: str, limit: Bounds) -> checks.Check:
 
 
 def _number(text: str) -> int:
-    word = " ".join(text.lower().split())
+    word = " ".join(text.split())
     return _NUMBERS[word] if word in _NUMBERS else int(word.replace(",", ""))

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from worker.quality.markdown import find_fences, without
+from worker.quality.markdown import cut_from_lines, find_fences, without
+from worker.quality.phrases import compiled, lowered
 
 WINDOW_CHARS: Final = 4_000
 """Of a longer text only so much of its beginning and of its end is read: people put instructions there."""
@@ -27,33 +28,32 @@ _INSTRUCTION_TAGS = frozenset({
     "requirements", "requirement", "format", "output_format", "output-format", "response_format", "formatting",
     "system", "prompt", "role", "style", "tone", "important",
 })  # fmt: skip
-_BLOCK_QUOTE = re.compile(r"^[ \t]*>[^\n]*", re.MULTILINE)
+_BLOCK_QUOTE = re.compile(r"\n[ \t]*>[^\n]*")
+# Each begins with its mark and looks back from behind it: a search then skips from mark to mark.
 _QUOTED = re.compile(
     r'"""(?:[^"]|"(?!"")){1,4000}"""'
-    r'|(?<![\w"])"(?=\S)(?P<double>[^"]{1,2000})(?<=\S)"(?!\w)'
+    r'|"(?<![\w"]")(?=\S)(?P<double>[^"]{1,2000})(?<=\S)"(?!\w)'
     r"|“(?P<curly>[^“”]{1,2000})”|«(?P<angle>[^«»]{1,2000})»|„(?P<low>[^„“”]{1,2000})[“”]"
-    r"|(?<![\w`])`(?P<code>[^`\n]{1,300})`(?!`)"
-    r"|(?<![\w'])'(?=\S)(?P<single>[^'\n]{1,300})(?<=\S)'(?!\w)"
+    r"|`(?<![\w`]`)(?P<code>[^`\n]{1,300})`(?!`)"
+    r"|'(?<![\w']')(?=\S)(?P<single>[^'\n]{1,300})(?<=\S)'(?!\w)"
     r"|‘(?P<curly_single>[^‘’\n]{1,300})’(?!\w)"  # noqa: RUF001
 )
 _QUOTE_MARKS = "\"“«„`'‘"  # noqa: RUF001
 _SPEAKER = re.compile(
-    r"\n[ \t]*(?:Q|A|User|Human|Assistant|AI|Bot|Customer|Agent|Input|Output|Example(?: \d{1,2})?|Sample|Answer \d)"
-    r"[ \t]*:[^\n]*",
+    r"[ \t]*(?:Q|A|User|Human|Assistant|AI|Bot|Customer|Agent|Input|Output|Example(?: \d{1,2})?|Sample|Answer \d)"
+    r"[ \t]*:",
     re.IGNORECASE,
 )
 _COLON_AT_END = re.compile(r":[ \t]*$", re.MULTILINE)
-_HANDS_OVER = re.compile(
+_HANDS_OVER = compiled(
     r"""\b(?:following|below|this|these|my|the|here\ is|here's|here\ are)\b
       | \b(?:text|article|passage|document|docstring|code|email|e-mail|message|transcript|review|comment|story|poem
           |context|content|data|input|excerpt|abstract|module|function|class|snippet|log|paragraph|essay|letter
-          |report|notes?|conversation|chapter|page|readme|source):$""",
-    re.VERBOSE | re.IGNORECASE,
+          |report|notes?|conversation|chapter|page|readme|source):$"""
 )
-_ANNOUNCES_RULES = re.compile(
+_ANNOUNCES_RULES = compiled(
     r"\b(?:rules?|instructions?|requirements?|guidelines?|constraints?|format|criteria|steps|conditions|points|ways?"
-    r"|answer|response|reply|output|remember|note|important|limits?)\b[^\n]{0,60}:\s*$",
-    re.IGNORECASE,
+    r"|answer|response|reply|output|remember|note|important|limits?)\b[^\n]{0,60}:\s*$"
 )
 
 
@@ -132,25 +132,26 @@ def _after_unopened_tags(text: str) -> str:
 
 def visible(text: str) -> Visible:
     """Take out of a text what it quotes, shows or hands over."""
-    text = _PRIVATE_USE.sub(" ", text)
+    if not text.isascii():
+        text = _PRIVATE_USE.sub(" ", text)
     text = without(text, find_fences(text))
     if "<" in text:
         text = _without_elements(text)
     if ">" in text:
-        text = _BLOCK_QUOTE.sub("", text)
+        text = cut_from_lines(_BLOCK_QUOTE, text)
     quotes: list[str] = []
 
     def keep(match: re.Match[str]) -> str:
-        quoted = next((part for part in match.groups() if part is not None), "")
-        quotes.append(quoted)
+        quotes.append(match[match.lastindex] if match.lastindex else "")
         return QUOTE.format(len(quotes) - 1)
 
     if any(mark in text for mark in _QUOTE_MARKS):
         text = _QUOTED.sub(keep, text)
     if ":" in text:
-        text = _SPEAKER.sub("\n", f"\n{text}")
+        lines = text.split("\n")
+        text = "\n".join("" if ":" in line and _SPEAKER.match(line) else line for line in lines)
         for colon in _COLON_AT_END.finditer(text):
-            line = text[text.rfind("\n", 0, colon.start()) + 1 : colon.start() + 1]
+            line = lowered(text[text.rfind("\n", 0, colon.start()) + 1 : colon.start() + 1])
             rest = text[colon.end() :].strip()
             if rest and _HANDS_OVER.search(line) and not _ANNOUNCES_RULES.search(line):
                 last = _BLANK_LINES.split(rest)[-1]

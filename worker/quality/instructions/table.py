@@ -1,7 +1,7 @@
 """The instructions that are recognised in prompts, as data: how each is said, how it must stand, what verifies it.
 
 To add one, add a row, and to the corpus of the tests a prompt that has it and one that only looks like it. Patterns see
-one sentence at a time, with each quotation replaced by `QUOTE`; only English prompts are read.
+one sentence at a time, in lower case, with each quotation replaced by `QUOTE`; only English prompts are read.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from functools import partial
 from worker.quality.instructions import checks, limits
 from worker.quality.instructions.checks import Check
 from worker.quality.instructions.framing import Frame
-from worker.quality.phrases import any_of, compiled
+from worker.quality.phrases import any_of, compiled, lowered
 
 Quotes = tuple[str, ...]
+Hint = str | re.Pattern[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,15 @@ class Recogniser:
     group: str
     """Instructions of one group speak of the same thing: contradictory ones cancel out, and the user's message
     overrides the system prompt's."""
-    hint: str
-    """A part that every phrase of this kind has, in lower case: texts without it are not searched."""
+    hint: Hint
+    """A part that every phrase of this kind has, in lower case, or what finds one: sentences without it are not
+    searched."""
     pattern: re.Pattern[str]
     frame: Frame
     read: _Reader
     """Given the match, the sentence before it and all quotations; None where it is not certain after all."""
+    as_written: bool = False
+    """Whether letter case matters: the pattern sees the sentence as it was written then."""
 
 
 ADDING_UP = frozenset({"contains", "excludes"})
@@ -74,7 +78,7 @@ _A = rf"(?:\s{_ARTICLES}){{0,4}}"
 _ONLY = r"\s" + any_of("only, just, strictly, solely, exclusively, nothing but")
 _AS = r"(?:\s(?:with|in|as|using|to|be))?"
 _ABOUT_JSON = any_of(r"schema, lines, path, patch, parser, files?, keys?, fields?, or, vs, to, and (?!nothing|no\b)")
-_JSON = rf"\sJSON(?![\w-]|\s{_ABOUT_JSON}\b)(?P<kind>\s(?:object|array|list))?(?:\sformat)?"
+_JSON = rf"\sjson(?![\w-]|\s{_ABOUT_JSON}\b)(?P<kind>\s(?:object|array|list))?(?:\sformat)?"
 _NOTHING_ELSE = any_of(
     "only, and nothing else, and no other text, with no other text, no other text,"
     " without any (?:other|additional|extra) text"
@@ -95,8 +99,10 @@ _COMMAS = r"commas?\b(?!\s(?:in\s(?!your|the)|between|to|as|when|inside|before|a
 _FENCES = any_of("code blocks?, code fences?, triple backticks")
 _BULLETS = any_of(r"bullet(?:ed)?[\s-](?:point )?lists?, bullet points, bullets")
 _MARKDOWN = r"markdown(?:\s(?:formatting|syntax|format))?(?!\s\w)"
+_LANGUAGE_NAMES = any_of(",".join(LANGUAGES))
+_IN_A_LANGUAGE = compiled(rf"in\s(?:the\s)?{_LANGUAGE_NAMES}")
 _LANGUAGE = (
-    rf"(?P<language>{any_of(','.join(LANGUAGES))})\b"
+    rf"(?P<language>{_LANGUAGE_NAMES})\b"
     r"(?!\s(?!(?:only|please|using|with|without|in|so|regardless|no|at)\b)\w|\s?(?:/|,\s?(?-i:[A-Z])))"
 )
 
@@ -120,18 +126,18 @@ def _quoted(match: re.Match[str], quotes: Quotes) -> Quotes:
 
 
 def _json_only(match: re.Match[str], _before: str, _quotes: Quotes) -> Instruction:
-    kind = {"object": dict, "array": list, "list": list}.get((match["kind"] or "").strip().lower())
+    kind = {"object": dict, "array": list, "list": list}.get((match["kind"] or "").strip())
     return Instruction("json_only", partial(checks.is_json, kind=kind, code_block_allowed=True), kind)
 
 
 def _language(match: re.Match[str], _before: str, _quotes: Quotes) -> Instruction:
-    code = LANGUAGES[match["language"].lower()]
+    code = LANGUAGES[lowered(match["language"])]
     return Instruction("language", checks.is_in(code), code)
 
 
 def _include(match: re.Match[str], _before: str, quotes: Quotes) -> Instruction:
     words = _quoted(match, quotes)
-    said = (match["times"] or "once").lower()
+    said = match["times"] or "once"
     times = {"once": 1, "twice": 2}.get(said) or int(said)
     return Instruction("contains", checks.has_words(words, times), (words, times))
 
@@ -152,8 +158,7 @@ def _end(match: re.Match[str], _before: str, quotes: Quotes) -> Instruction:
 
 
 def _case(match: re.Match[str], _before: str, _quotes: Quotes) -> Instruction:
-    said = match[0].lower()
-    small = "lower" in said or said.startswith("no ")
+    small = "lower" in match[0] or match[0].startswith("no ")
     return Instruction("lowercase", checks.is_lowercase) if small else Instruction("uppercase", checks.is_uppercase)
 
 
@@ -163,13 +168,16 @@ def _choice(match: re.Match[str], _before: str, quotes: Quotes) -> Instruction:
     return Instruction("one_of", checks.is_one_of(choices, alone=alone), choices)
 
 
-def _row(group: str, hint: str, pattern: str, frame: Frame, read: _Reader) -> Recogniser:
-    return Recogniser(group, hint, compiled(pattern), frame, read)
+def _row(group: str, hint: Hint, pattern: str, frame: Frame, read: _Reader, *, as_written: bool = False) -> Recogniser:
+    seen = re.compile(pattern, re.IGNORECASE | re.VERBOSE) if as_written else compiled(pattern)
+    return Recogniser(group, hint, seen, frame, read, as_written)
 
 
-def _rows(group: str, hints: str, pattern: str, frame: Frame, read: _Reader) -> tuple[Recogniser, ...]:
+def _rows(
+    group: str, hints: str, pattern: str, frame: Frame, read: _Reader, *, as_written: bool = False
+) -> tuple[Recogniser, ...]:
     """Return one row for each hint, where the phrases of a pattern have no part in common."""
-    return tuple(_row(group, hint, pattern, frame, read) for hint in hints.split(","))
+    return tuple(_row(group, hint, pattern, frame, read, as_written=as_written) for hint in hints.split(","))
 
 
 RECOGNISERS: tuple[Recogniser, ...] = (
@@ -193,7 +201,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     _row("json", "json", rf"\b{_OUT}{_IT}{_AS}{_A}{_JSON}", Frame.CLAUSE, _always("json", checks.holds_json)),
     _row("json", "json", rf"\bas{_A}{_JSON}", Frame.ADDED, _always("json", checks.holds_json)),
     _row(
-        "json", "json", rf"\b(?:list|name|{_OUT})\b[^.,;:]{{1,60}}\sin\s(?:valid\s)?JSON\sformat\b(?P<kind>)",
+        "json", "json", rf"\b(?:list|name|{_OUT})\b[^.,;:]{{1,60}}\sin\s(?:valid\s)?json\sformat\b(?P<kind>)",
         Frame.TASK, _always("json", checks.holds_json),
     ),
     _row(
@@ -214,26 +222,26 @@ RECOGNISERS: tuple[Recogniser, ...] = (
         Frame.CLAUSE, _always("code_block", checks.has_code_block),
     ),
     _row(
-        "language", " in ",
+        "language", _IN_A_LANGUAGE,
         rf"""\b(?:answer|respond|reply|write|speak|explain|summari[sz]e|describe)
              (?:\s(?:to\s)?(?:me|us|the\suser|all\squestions))?(?:\s(?:it|this|everything|{_YOURS}))?
              (?:\s(?:only|exclusively|entirely|always|strictly))?\sin\s(?:the\s)?{_LANGUAGE}""",
-        Frame.CLAUSE, _language,
+        Frame.CLAUSE, _language, as_written=True,
     ),
     _row(
-        "language", " in ",
+        "language", _IN_A_LANGUAGE,
         rf"\bbe\s(?:written\s)?(?:(?:entirely|only|completely)\s)?in\s(?:the\s)?{_LANGUAGE}",
-        Frame.CLAUSE, _language,
+        Frame.CLAUSE, _language, as_written=True,
     ),
     _row(
-        "language", " in ",
+        "language", _IN_A_LANGUAGE,
         rf"\b(?:write|compose|draft)\s(?:me\s)?(?:a|an|your|the)\s(?:[\w-]{{1,20}}\s){{1,3}}in\s{_LANGUAGE}",
-        Frame.TASK, _language,
+        Frame.TASK, _language, as_written=True,
     ),
     _row(
         "language", "translate",
         rf"\btranslate\b[^.?!;]{{0,120}}?\s(?:in)?to\s(?:[\w-]{{1,20}}\s)?{_LANGUAGE}",
-        Frame.TASK, _language,
+        Frame.TASK, _language, as_written=True,
     ),
     _row(
         "excludes", "\ue000",
@@ -293,7 +301,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
              (?P<only>\s(?:only|just|strictly|simply)(?:\swith)?)?\s(?:either\s)?
              (?:{_QS}|(?P<choices>yes(?:\sor\s|/)no\b|true(?:\sor\s|/)false\b))
              (?P<only_after>,?\s(?:only|and\snothing\selse)\b)?""",
-        Frame.CLAUSE, _choice,
+        Frame.CLAUSE, _choice, as_written=True,
     ),
     _row(
         "markup", "plain text",
