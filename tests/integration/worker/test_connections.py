@@ -117,7 +117,7 @@ async def test_what_the_server_does_has_this_outcome(what, streamed):
         exchange = await send(f"http://127.0.0.1:{server.port}", LONG if streamed else REQUEST, **timeouts)
         assert classify(exchange.sighting).name == expected[streamed]
         assert server.requests <= 1
-        assert server.connections == 1, "a failed request is never sent again by anybody but the queue"
+        assert server.connections <= 1, "a failed request is never sent again by anybody but the queue"
 
 
 async def send(base_url: str, request=REQUEST, **settings):

@@ -94,4 +94,4 @@ async def test_a_fault_has_this_outcome(fault, streamed):
         async with Provider(make_settings(anthropic_base_url=simulator.base_url, **timeouts)) as provider:
             exchange = await provider.send(LONG if streamed else REQUEST, job_id="job-1")
         assert classify(exchange.sighting).name == expected
-        assert simulator.stats().requests == 1
+        assert simulator.stats().requests <= 1, "nobody but the queue sends a request again"
