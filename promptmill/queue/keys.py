@@ -3,11 +3,11 @@
 | key | type | holds | ends |
 |---|---|---|---|
 | `promptmill:queue` | sorted set | every unsettled job's id; score 1: ready in its lane, else the time (ms) of the next event: when it is due, its deadline, or its lease's end. It is arq's queue as well: an id without a record was put there by an arq client and is adopted | settle |
-| `promptmill:jobs` | hash | id to record (see scripts/_record.lua): state, lane, budget, cost, counters, token | settle |
+| `promptmill:jobs` | hash | id to record (see lua/_record.lua): state, lane, budget, cost, counters, token | settle |
 | `arq:job:<id>` | string | the payload: arq's envelope around the job, JSON | settle |
 | `promptmill:lane:<budget>:<lane>` | sorted set | ids of ready jobs; score: order of submission | claim |
 | `promptmill:due` | sorted set | ids of ready jobs that need no budget, since they only have to be ended (cancelled, expired); score: order | claim |
-| `promptmill:budget:<model class>` | hash | limits, theoretical arrival times, blocked until and why (see scripts/_budget.lua) | kept |
+| `promptmill:budget:<model class>` | hash | limits, theoretical arrival times, what lower lanes are owed, blocked until and why (see lua/_budget.lua) | kept |
 | `promptmill:budgets` | set | model classes that have a budget | kept |
 | `promptmill:sequence` | counter | order of submission | kept |
 | `promptmill:idle` | sorted set | workers with free slots; score: when each comes back by itself (ms) | worker |

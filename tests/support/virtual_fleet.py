@@ -69,6 +69,9 @@ class VirtualFleet:
         self.tally = Tally()
         self.jobs: dict[str, Job] = {}
         self.answered: list[str] = []
+        self.submitted_at: dict[str, float] = {}
+        self.claimed_at: dict[str, float] = {}
+        """When each job was first leased (ms)."""
         self.under_way: set[str] = set()
         self.free = {f"w{number}": slots for number in range(workers)}
         self._events: list[tuple[float, int, str, tuple]] = []
@@ -86,7 +89,12 @@ class VirtualFleet:
         """Queue jobs now."""
         for job in jobs:
             self.jobs[job.id] = job
+            self.submitted_at[job.id] = self.clock[0]
         await self.queue.submit([prepare(job, self.settings) for job in jobs])
+
+    def waits(self, lane: Lane) -> list[float]:
+        """How long each job of a lane was in the queue before it was leased (ms)."""
+        return [at - self.submitted_at[name] for name, at in self.claimed_at.items() if self.jobs[name].lane is lane]
 
     async def run(self, minutes: float, *, producer: Callable[[], list[Job]] | None = None) -> Tally:
         """Let `minutes` pass. `producer` is asked for more jobs once a (virtual) second."""
@@ -112,6 +120,9 @@ class VirtualFleet:
             await self.submit(jobs)
         self.at(self.clock[0] + 1000, "produce", producer)
 
+    async def _submit(self, job: Job) -> None:
+        await self.submit([job])
+
     async def _claim(self, worker: str, _alarm: object) -> None:
         if self.free[worker] <= 0:
             return
@@ -122,6 +133,7 @@ class VirtualFleet:
         for claim in claims.jobs:
             self.free[worker] -= 1
             self.under_way.add(claim.job_id)
+            self.claimed_at.setdefault(claim.job_id, self.clock[0])
             self.at(self.clock[0] + self.random.uniform(*self.network_ms), "arrive", worker, claim)
         if claims.wait is not None:
             # Event loops and networks are late by a little.

@@ -2,9 +2,13 @@
 --   <d>_rate   units a minute that may be spent (headroom already taken off)
 --   <d>_burst  units that may go at once on a full bucket
 --   <d>_tat    theoretical arrival time, ms: when the bucket will be full again
--- and, for all of them, blocked_until (ms) with the reason for it.
+-- and, for all of them, blocked_until (ms) with the reason for it, and lane2_tat and lane3_tat, until when (ms) each
+-- lower lane has had its share.
 -- Arithmetic: see promptmill/pacing.py, the same in Python, which a test compares step by step.
 local DIMENSIONS = { 'requests', 'input', 'output' }
+
+-- What each lower lane is owed of a budget's time, however much comes in above it.
+local SHARES = { [2] = 0.05, [3] = 0.02 }
 
 -- nil where it has no limits yet, or not all of them: whoever claims is then asked to configure it.
 local function load_budget(class)
@@ -36,11 +40,34 @@ local function charge(budget, cost, now)
   end
 end
 
+-- A lane that nothing was ever counted for is owed nothing yet: it has not waited.
+local function is_owed(budget, lane, now)
+  local tat = budget['lane' .. lane .. '_tat']
+  return tat ~= nil and tat <= now
+end
+
+-- A job takes as much of a lane's time as its scarcest dimension needs to come back. What a lane got because nobody else
+-- wanted it is no debt: a night of full speed would leave it without its share for weeks. Nor does it save up more
+-- than one job while it rests or while the slots of others are under way.
+local function charge_lane(budget, lane, cost, now)
+  local took = 0
+  for _, d in ipairs(DIMENSIONS) do took = math.max(took, cost[d] * 60000 / budget[d .. '_rate']) end
+  for lower, share in pairs(SHARES) do
+    local name = 'lane' .. lower .. '_tat'
+    if lower == lane or not budget[name] then
+      local tat = budget[name] or now
+      budget[name] = math.max(tat, math.min(math.max(tat, now - took), now) + took / share)
+    end
+  end
+end
+
 local function save_tats(budget)
   local flat = {}
-  for _, d in ipairs(DIMENSIONS) do
-    flat[#flat + 1] = d .. '_tat'
-    flat[#flat + 1] = string.format('%.3f', budget[d .. '_tat'])
+  for _, name in ipairs({ 'requests_tat', 'input_tat', 'output_tat', 'lane2_tat', 'lane3_tat' }) do
+    if budget[name] then
+      flat[#flat + 1] = name
+      flat[#flat + 1] = string.format('%.3f', budget[name])
+    end
   end
   redis.call('HSET', budget.key, unpack(flat))
 end

@@ -55,18 +55,30 @@ end
 -- 3. By budget and lane. Budgets take turns, so that one with much to spend does not fill every slot. While more is due
 -- than was looked at, nobody is sent: among it may be the deadline of the very job that would be.
 local mended = 0
-local function head(class)
-  for lane = 1, 3 do
-    local key = LANE .. class .. ':' .. lane
-    local id = redis.call('ZRANGE', key, 0, 0)[1]
-    while id and mended < bound do
-      local record = load_record(id)
-      if record and record.state == 'r' and record.ends == 0 then return key, id, record end
-      redis.call('ZREM', key, id) -- somebody deleted or overwrote keys by hand
-      mended = mended + 1
-      if not record then again = make_foreign(id, now) or again end
-      id = redis.call('ZRANGE', key, 0, 0)[1]
+local function first_of(class, lane)
+  local key = LANE .. class .. ':' .. lane
+  local id = redis.call('ZRANGE', key, 0, 0)[1]
+  while id and mended < bound do
+    local record = load_record(id)
+    if record and record.state == 'r' and record.ends == 0 then return id, record end
+    redis.call('ZREM', key, id) -- somebody deleted or overwrote keys by hand
+    mended = mended + 1
+    if not record then again = make_foreign(id, now) or again end
+    id = redis.call('ZRANGE', key, 0, 0)[1]
+  end
+end
+
+-- Lanes that are owed a share of the budget go before those above them.
+local function head(class, budget)
+  for lane = 2, 3 do
+    if budget and is_owed(budget, lane, now) then
+      local id, record = first_of(class, lane)
+      if id then return id, record end
     end
+  end
+  for lane = 1, 3 do
+    local id, record = first_of(class, lane)
+    if id then return id, record end
   end
 end
 
@@ -82,8 +94,8 @@ end
 while #turns > 0 do
   local going = {}
   for _, turn in ipairs(turns) do
-    local key, id, record = head(turn.class)
-    if key then
+    local id, record = head(turn.class, turn.budget)
+    if id then
       local at = admissible_at(turn.budget, record, now)
       if at > now then
         slot = math.min(slot or at, at)
@@ -91,8 +103,9 @@ while #turns > 0 do
         slot = now
       else
         charge(turn.budget, record, now)
+        charge_lane(turn.budget, record.lane, record, now)
         turn.charged = true
-        redis.call('ZREM', key, id)
+        leave_lane(id, record)
         lease(id, record, 'run')
         going[#going + 1] = turn
       end
