@@ -212,6 +212,7 @@ class Queue:
             _time(job.not_before),
             _time(job.deadline),
             job.run or "",
+            submission.tenant,
         )
         if answer != _OK:
             raise LeaseLost(claim.job_id)
@@ -348,6 +349,7 @@ def _placing(submission: Submission) -> bytes:
             _time(job.deadline),
             job.run or "",
             submission.requests_before,
+            submission.tenant,
         )
     )
 

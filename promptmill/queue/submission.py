@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from promptmill.jobs import Job
 from promptmill.models import estimate_input_tokens
 from promptmill.pacing import Cost
 from promptmill.settings import Settings
 from promptmill.wire import pack_job
+
+TENANT_TAG: Final = "tenant"
+LONGEST_TENANT: Final = 100
+"""Characters by which tenants are told apart: Redis keeps their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,11 @@ class Submission:
     cost: Cost
     requests_before: int = 0
     """Requests that were sent for the job before it became a dead letter: a redriven job goes on counting."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose job it is: the tag `tenant`. Tenants share each lane evenly; jobs without the tag are one tenant's."""
+        return self.job.tags.get(TENANT_TAG, "")[:LONGEST_TENANT]
 
 
 def prepare(job: Job, settings: Settings, *, now: datetime | None = None) -> Submission:

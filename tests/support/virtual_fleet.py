@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from promptmill.jobs import Job, Lane
 from promptmill.pacing import Cost
@@ -175,7 +176,7 @@ class VirtualFleet:
             self.at(self.clock[0], "claim", worker, None)
 
 
-def text_job(number: int, *, max_tokens: int, characters: int = 100, lane: Lane = Lane.STANDARD) -> Job:
+def text_job(number: int, *, max_tokens: int, characters: int = 100, **fields: Any) -> Job:
     """A job whose prompt has about that many characters."""
     text = f"{number} ".ljust(characters, "x")
     request = {
@@ -183,4 +184,4 @@ def text_job(number: int, *, max_tokens: int, characters: int = 100, lane: Lane 
         "max_tokens": max_tokens,
         "messages": [{"role": "user", "content": text}],
     }
-    return Job(id=f"job-{number}", request=request, lane=lane)
+    return Job(id=f"job-{number}", request=request, **fields)

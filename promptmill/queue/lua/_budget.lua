@@ -2,9 +2,10 @@
 --   <d>_rate   units a minute that may be spent (headroom already taken off)
 --   <d>_burst  units that may go at once on a full bucket
 --   <d>_tat    theoretical arrival time, ms: when the bucket will be full again
--- and, for all of them, blocked_until (ms) with the reason for it, and lane2_tat and lane3_tat, until when (ms) each
--- lower lane has had its share.
--- Arithmetic: see promptmill/pacing.py, the same in Python, which a test compares step by step.
+-- and, for all of them, blocked_until (ms) with the reason for it; for each lane n
+--   lane<n>_tat    until when (ms) it has had its share (not of lane 1, which goes first anyhow)
+--   lane<n>_order  the furthest order that was claimed from it (see _turns.lua)
+-- Arithmetic of the dimensions: see promptmill/pacing.py, the same in Python, which a test compares step by step.
 local DIMENSIONS = { 'requests', 'input', 'output' }
 
 -- What each lower lane is owed of a budget's time, however much comes in above it.
@@ -49,21 +50,27 @@ end
 -- A job takes as much of a lane's time as its scarcest dimension needs to come back. What a lane got because nobody else
 -- wanted it is no debt: a night of full speed would leave it without its share for weeks. Nor does it save up more
 -- than one job while it rests or while the slots of others are under way.
-local function charge_lane(budget, lane, cost, now)
+local function charge_lane(budget, record, now)
   local took = 0
-  for _, d in ipairs(DIMENSIONS) do took = math.max(took, cost[d] * 60000 / budget[d .. '_rate']) end
+  for _, d in ipairs(DIMENSIONS) do took = math.max(took, record[d] * 60000 / budget[d .. '_rate']) end
   for lower, share in pairs(SHARES) do
     local name = 'lane' .. lower .. '_tat'
-    if lower == lane or not budget[name] then
+    if lower == record.lane or not budget[name] then
       local tat = budget[name] or now
       budget[name] = math.max(tat, math.min(math.max(tat, now - took), now) + took / share)
     end
   end
+  local order = 'lane' .. record.lane .. '_order'
+  budget[order] = math.max(budget[order] or 0, record.order)
 end
 
-local function save_tats(budget)
+local STATE = {
+  'requests_tat', 'input_tat', 'output_tat', 'lane2_tat', 'lane3_tat', 'lane1_order', 'lane2_order', 'lane3_order',
+}
+
+local function save_budget(budget)
   local flat = {}
-  for _, name in ipairs({ 'requests_tat', 'input_tat', 'output_tat', 'lane2_tat', 'lane3_tat' }) do
+  for _, name in ipairs(STATE) do
     if budget[name] then
       flat[#flat + 1] = name
       flat[#flat + 1] = string.format('%.3f', budget[name])
@@ -85,5 +92,5 @@ local function reconcile(record, input, output)
       budget[d .. '_tat'] = budget[d .. '_tat'] + difference * 60000 / budget[d .. '_rate']
     end
   end
-  save_tats(budget)
+  save_budget(budget)
 end

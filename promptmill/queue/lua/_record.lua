@@ -3,7 +3,7 @@
 --   lane      1 interactive, 2 standard, 3 overnight
 --   budget    model class that the next request draws on
 --   requests, input, output   what the next request is expected to cost
---   order     of submission; a job that comes back keeps its place
+--   order     within its lane, see _turns.lua; a job that comes back keeps its place
 --   claims    how often it was claimed: the number of its newest request
 --   attempts  how many attempts it has used up
 --   lost      how many workers died with it
@@ -46,7 +46,7 @@ end
 local function foreign_record()
   return {
     state = 'w', lane = 2, budget = '', requests = 0, input = 0, output = 0,
-    order = redis.call('INCR', SEQUENCE), claims = 0, attempts = 0, lost = 0, route = 0,
+    order = 0, claims = 0, attempts = 0, lost = 0, route = 0,
     deadline = 0, ends = 0, token = 0, charged = 0,
   }
 end

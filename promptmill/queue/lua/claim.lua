@@ -103,14 +103,14 @@ while #turns > 0 do
         slot = now
       else
         charge(turn.budget, record, now)
-        charge_lane(turn.budget, record.lane, record, now)
+        charge_lane(turn.budget, record, now)
         turn.charged = true
         leave_lane(id, record)
         lease(id, record, 'run')
         going[#going + 1] = turn
       end
     end
-    if turn.charged and going[#going] ~= turn then save_tats(turn.budget) end
+    if turn.charged and going[#going] ~= turn then save_budget(turn.budget) end
   end
   turns = going
 end

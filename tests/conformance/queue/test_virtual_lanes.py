@@ -91,3 +91,13 @@ async def test_a_night_at_full_speed_is_no_debt_in_the_morning(fleet: VirtualFle
     await fleet.run(10)
     in_the_morning = len(fleet.waits(Lane.OVERNIGHT)) - at_night
     assert in_the_morning == pytest.approx(0.02 * 10 * RPM * 0.99, rel=0.05)
+
+
+async def test_fifty_thousand_jobs_of_one_tenant_do_not_delay_ten_of_another(fleet: VirtualFleet) -> None:
+    await fleet.submit([text_job(number, max_tokens=200, tags={"tenant": "large"}) for number in range(50_000)])
+    await fleet.run(1)
+    small = [text_job(100_000 + number, max_tokens=200, tags={"tenant": "small"}) for number in range(10)]
+    await fleet.submit(small)
+    await fleet.run(1)
+    waited = max(fleet.claimed_at[job.id] - fleet.submitted_at[job.id] for job in small)
+    assert waited <= 20.5 * SLOT_MS  # every other slot
