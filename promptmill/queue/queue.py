@@ -276,9 +276,14 @@ class Queue:
         numbers = [number for d in DIMENSIONS for number in (paces[d].rate, paces[d].burst)]
         return bool(await self._run("configure", self._now(), model_class, *numbers))
 
-    async def block(self, model_class: str, wait: timedelta, reason: str) -> None:
-        """Let nobody spend from a budget for a time; no shorter block cuts a longer one. Zero lifts the block."""
-        await self._run("block", self._now(), model_class, math.ceil(wait / timedelta(milliseconds=1)), reason)
+    async def block(self, model_class: str, wait: timedelta, reason: str, *, refused: Claim | None = None) -> None:
+        """Let nobody spend from a budget for a time; no shorter block cuts a longer one. Zero lifts the block.
+
+        After the reasons in promptmill.pacing.GROWTH it goes on at half its rate, and comes back evenly. `refused` is
+        the claim whose request the provider refused: one that was under way at the last slow-down halves nothing.
+        """
+        wait_ms = math.ceil(wait / timedelta(milliseconds=1))
+        await self._run("block", self._now(), model_class, wait_ms, reason, "" if refused is None else refused.key)
 
     async def leave(self, worker: str) -> None:
         """Strike a worker that stops from the list of those that can be woken."""

@@ -158,7 +158,7 @@ class VirtualFleet:
         self.at(self.clock[0] + answer.generation_ms, "settle", worker, claim, answer)
 
     async def _refused(self, worker: str, claim: Claim, retry_after: int) -> None:
-        await self.queue.block(claim.budget, timedelta(seconds=retry_after), "rate_limited")
+        await self.queue.block(claim.budget, timedelta(seconds=retry_after), "rate_limited", refused=claim)
         await self.queue.snooze(Snooze(claim, used=Cost(1, 0, 0)))
         await self._slot_free(worker)
 

@@ -124,9 +124,9 @@ class WatchedQueue(Queue):
         await super().snooze(snooze)
         await self._steps.take("snoozed")
 
-    async def block(self, model_class: str, wait: timedelta, reason: str) -> None:
+    async def block(self, model_class: str, wait: timedelta, reason: str, **more: Any) -> None:
         await self._steps.take("block")
-        await super().block(model_class, wait, reason)
+        await super().block(model_class, wait, reason, **more)
 
     async def adopt(self, claim: Claim, submission: Any) -> None:
         await self._steps.take("adopt")

@@ -5,17 +5,25 @@
 -- and, for all of them, blocked_until (ms) with the reason for it; for each lane n
 --   lane<n>_tat    until when (ms) it has had its share (not of lane 1, which goes first anyhow)
 --   lane<n>_order  the furthest order that was claimed from it (see _turns.lua)
+-- and, after the provider refused a request, how it comes back to its rate:
+--   slowed_at    when (ms) it was last slowed down
+--   ramp_from, ramp_share, ramp_growth   from then (ms) on it goes at this share of its rate, plus so much a minute
 -- Arithmetic of the dimensions: see promptmill/pacing.py, the same in Python, which a test compares step by step.
 local DIMENSIONS = { 'requests', 'input', 'output' }
 
 -- What each lower lane is owed of a budget's time, however much comes in above it.
 local SHARES = { [2] = 0.05, [3] = 0.02 }
 
--- nil where it has no limits yet, or not all of them: whoever claims is then asked to configure it.
-local function load_budget(class)
+local function read_budget(class)
   local budget = { key = BUDGET .. class }
   local flat = redis.call('HGETALL', budget.key)
   for i = 1, #flat, 2 do budget[flat[i]] = tonumber(flat[i + 1]) end
+  return budget
+end
+
+-- nil where it has no limits yet, or not all of them: whoever claims is then asked to configure it.
+local function load_budget(class)
+  local budget = read_budget(class)
   for _, d in ipairs(DIMENSIONS) do
     if not (budget[d .. '_rate'] and budget[d .. '_burst'] and budget[d .. '_tat']) then return nil end
   end
@@ -35,9 +43,18 @@ local function admissible_at(budget, cost, now)
   return at
 end
 
+-- The share of its rate at which a budget goes now: less than 1 after a refusal.
+local function share_at(budget, now)
+  local grown = (budget.ramp_growth or 0) * math.max(0, now - (budget.ramp_from or 0)) / 60000
+  return math.min(1, (budget.ramp_share or 1) + grown)
+end
+
+-- At a share of the rate everything takes so much longer to come back. What may go after a rest stays the same time, so
+-- that a slot which was announced opens then, however the share grows meanwhile.
 local function charge(budget, cost, now)
+  local share = share_at(budget, now)
   for _, d in ipairs(DIMENSIONS) do
-    budget[d .. '_tat'] = math.max(budget[d .. '_tat'], now) + cost[d] * 60000 / budget[d .. '_rate']
+    budget[d .. '_tat'] = math.max(budget[d .. '_tat'], now) + cost[d] * 60000 / (budget[d .. '_rate'] * share)
   end
 end
 
@@ -81,7 +98,8 @@ end
 
 -- What was really used replaces what was reserved. '' means that nobody knows: the reservation then stands, as does
 -- the request itself. A claim that was not charged has nothing to correct.
--- A refund cannot overfill the bucket: a TAT in the past counts as now.
+-- A refund cannot overfill the bucket: a TAT in the past counts as now, and what was charged while it was slowed down
+-- comes back at the full rate, never for more than was paid.
 local function reconcile(record, input, output)
   if record.charged == 0 or (input == '' and output == '') then return end
   local budget = load_budget(record.budget)

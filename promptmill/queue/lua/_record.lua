@@ -11,7 +11,7 @@
 --   deadline  ms, or 0
 --   ends      0, or how it is to be ended without a request: 'cancelled', 'expired'
 --   token     of the lease, or 0
---   charged   1 if its budget was charged for the request that the lease is for
+--   charged   when (ms) its budget was charged for the request that the lease is for, or 0
 local FIELDS = {
   'state', 'lane', 'budget', 'requests', 'input', 'output', 'order',
   'claims', 'attempts', 'lost', 'route', 'deadline', 'ends', 'token', 'charged',

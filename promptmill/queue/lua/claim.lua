@@ -14,7 +14,7 @@ run_when_full()
 local function lease(id, record, disposition)
   record.state, record.claims = 'l', record.claims + 1
   record.token = prefix .. '.' .. (#claims + 1)
-  record.charged = disposition == 'run' and 1 or 0
+  record.charged = disposition == 'run' and math.floor(now) or 0
   redis.call('ZADD', QUEUE, math.ceil(now + lease_ms), id)
   save_record(id, record)
   claims[#claims + 1] = {
