@@ -10,6 +10,7 @@
 | `promptmill:budget:<model class>` | hash | limits, theoretical arrival times, what lower lanes are owed, whose turn it is in each lane, blocked until and why, how it comes back to its rate (see lua/_budget.lua) | kept |
 | `promptmill:budgets` | set | model classes that have a budget | kept |
 | `promptmill:tenants:<budget>:<lane>` | hash | tenant to the order of its newest job in that lane (see lua/_turns.lua); at most 10,000 and what one call adds | kept |
+| `promptmill:learned:<model class>` | hash | kind of prompt to the means of its answers (see lua/_learned.lua); at most 1,000 | kept |
 | `promptmill:idle` | sorted set | workers with free slots; score: when each comes back by itself (ms) | worker |
 | `promptmill:workers` | hash | worker id to what it last said of itself, JSON | worker |
 | `promptmill:run:<run>` | hash | jobs submitted and ended by status, tokens, cost in nano-USD | 30 days after the last change |
@@ -34,6 +35,7 @@ DUE: Final = "promptmill:due"
 BUDGET: Final = "promptmill:budget:"
 BUDGETS: Final = "promptmill:budgets"
 TENANTS: Final = "promptmill:tenants:"
+LEARNED: Final = "promptmill:learned:"
 IDLE: Final = "promptmill:idle"
 WORKERS: Final = "promptmill:workers"
 RUN: Final = "promptmill:run:"

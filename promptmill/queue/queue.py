@@ -80,6 +80,7 @@ class Claim:
     lane: Lane
     budget: str
     reserved: Cost
+    """What the budget was charged; tokens are zero where it was charged nothing."""
     payload: bytes | None
     """None: somebody deleted it."""
 
@@ -213,6 +214,8 @@ class Queue:
             _time(job.deadline),
             job.run or "",
             submission.tenant,
+            submission.kind,
+            submission.job.request["max_tokens"],
         )
         if answer != _OK:
             raise LeaseLost(claim.job_id)
@@ -244,7 +247,6 @@ class Queue:
     async def snooze(self, snooze: Snooze) -> None:
         """Give a job back, at once or after a wait. Raises LeaseLost."""
         claim, used = snooze.claim, snooze.used
-        cost = snooze.cost or claim.reserved
         answer = await self._run(
             "snooze",
             self._now(),
@@ -256,8 +258,8 @@ class Queue:
             "" if used is None else used.output,
             claim.route if snooze.route is None else snooze.route,
             snooze.budget or claim.budget,
-            cost.input,
-            cost.output,
+            "" if snooze.cost is None else snooze.cost.input,
+            "" if snooze.cost is None else snooze.cost.output,
             int(snooze.sent),
         )
         if answer != _OK:
@@ -355,6 +357,8 @@ def _placing(submission: Submission) -> bytes:
             job.run or "",
             submission.requests_before,
             submission.tenant,
+            submission.kind,
+            submission.job.request["max_tokens"],
         )
     )
 

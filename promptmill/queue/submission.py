@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+
+import orjson
 
 from promptmill.jobs import Job
 from promptmill.models import estimate_input_tokens
@@ -13,8 +16,9 @@ from promptmill.settings import Settings
 from promptmill.wire import pack_job
 
 TENANT_TAG: Final = "tenant"
-LONGEST_TENANT: Final = 100
-"""Characters by which tenants are told apart: Redis keeps their names."""
+KIND_TAG: Final = "kind"
+LONGEST_NAME: Final = 100
+"""Characters by which tenants, and kinds, are told apart: Redis keeps their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,15 @@ class Submission:
     @property
     def tenant(self) -> str:
         """Whose job it is: the tag `tenant`. Tenants share each lane evenly; jobs without the tag are one tenant's."""
-        return self.job.tags.get(TENANT_TAG, "")[:LONGEST_TENANT]
+        return self.job.tags.get(TENANT_TAG, "")[:LONGEST_NAME]
+
+    @property
+    def kind(self) -> str:
+        """Whose answers tell what the job will take: of the same tag `kind`, or system prompt; empty: nobody's."""
+        if named := self.job.tags.get(KIND_TAG):
+            return named[:LONGEST_NAME]
+        system = self.job.request.get("system")
+        return hashlib.blake2s(orjson.dumps(system), digest_size=4).hexdigest() if system else ""
 
 
 def prepare(job: Job, settings: Settings, *, now: datetime | None = None) -> Submission:

@@ -67,9 +67,9 @@ end
 -- A job takes as much of a lane's time as its scarcest dimension needs to come back. What a lane got because nobody else
 -- wanted it is no debt: a night of full speed would leave it without its share for weeks. Nor does it save up more
 -- than one job while it rests or while the slots of others are under way.
-local function charge_lane(budget, record, now)
+local function charge_lane(budget, record, cost, now)
   local took = 0
-  for _, d in ipairs(DIMENSIONS) do took = math.max(took, record[d] * 60000 / budget[d .. '_rate']) end
+  for _, d in ipairs(DIMENSIONS) do took = math.max(took, cost[d] * 60000 / budget[d .. '_rate']) end
   for lower, share in pairs(SHARES) do
     local name = 'lane' .. lower .. '_tat'
     if lower == record.lane or not budget[name] then
@@ -106,7 +106,7 @@ local function reconcile(record, input, output)
   if not budget then return end
   for d, actual in pairs({ input = input, output = output }) do
     if actual ~= '' then
-      local difference = tonumber(actual) - record[d]
+      local difference = tonumber(actual) - record['reserved_' .. d]
       budget[d .. '_tat'] = budget[d .. '_tat'] + difference * 60000 / budget[d .. '_rate']
     end
   end

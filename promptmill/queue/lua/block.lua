@@ -1,4 +1,4 @@
--- needs: keys, record, budget, alarm
+-- needs: keys, record, learned, budget, alarm
 -- Let nobody spend from a budget for a time: the provider asked for a pause, or the budget is parked.
 -- ARGV  1 now (ms, or '')   2 model class   3 for how long (ms; 0 lifts a block)   4 reason
 --       5 id of the leased job whose request was refused, or ''

@@ -1,25 +1,27 @@
--- needs: keys, record, budget, alarm
+-- needs: keys, record, learned, budget, alarm
 -- Lease jobs to a worker: those that may be sent now, in lane order, and no others. A job for which there is no
 -- budget stays in the queue.
 -- ARGV  1 now (ms, or '')   2 worker   3 lease (ms)   4 most jobs to lease   5 prefix of their tokens
 -- Returns {wait, {class, ...}, {claim, ...}}
 --   wait   ms until this worker should claim again unless it is woken; -1: when one of its jobs has ended
 --   class  model classes with jobs but without limits: configure them and claim again
---   claim  {id, disposition, token, claims, attempts, lost, route, lane, budget, input, output, payload or false}
+--   claim  {id, disposition, token, claims, attempts, lost, route, lane, budget, input and output reserved,
+--          payload or false}
 --          disposition: 'run'; 'cancelled' or 'expired': only to be ended; 'foreign': to be adopted or buried
 local now, worker, lease_ms, most, prefix = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local claims, unconfigured = {}, {}
 run_when_full()
 
-local function lease(id, record, disposition)
+local function lease(id, record, disposition, cost)
   record.state, record.claims = 'l', record.claims + 1
   record.token = prefix .. '.' .. (#claims + 1)
-  record.charged = disposition == 'run' and math.floor(now) or 0
+  record.charged = cost and math.floor(now) or 0
+  record.reserved_input, record.reserved_output = cost and cost.input or 0, cost and cost.output or 0
   redis.call('ZADD', QUEUE, math.ceil(now + lease_ms), id)
   save_record(id, record)
   claims[#claims + 1] = {
     id, disposition, record.token, record.claims, record.attempts, record.lost, record.route,
-    record.lane, record.budget, record.input, record.output, redis.call('GET', PAYLOAD .. id),
+    record.lane, record.budget, record.reserved_input, record.reserved_output, redis.call('GET', PAYLOAD .. id),
   }
 end
 
@@ -96,17 +98,18 @@ while #turns > 0 do
   for _, turn in ipairs(turns) do
     local id, record = head(turn.class, turn.budget)
     if id then
-      local at = admissible_at(turn.budget, record, now)
+      local cost = expected_cost(record)
+      local at = admissible_at(turn.budget, cost, now)
       if at > now then
         slot = math.min(slot or at, at)
       elseif #claims >= most then
         slot = now
       else
-        charge(turn.budget, record, now)
-        charge_lane(turn.budget, record, now)
+        charge(turn.budget, cost, now)
+        charge_lane(turn.budget, record, cost, now)
         turn.charged = true
         leave_lane(id, record)
-        lease(id, record, 'run')
+        lease(id, record, 'run', cost)
         going[#going + 1] = turn
       end
     end

@@ -1,8 +1,8 @@
--- needs: keys, record, budget, turns, alarm
+-- needs: keys, record, learned, budget, turns, alarm
 -- Give a job back to the queue, at once or until a time; perhaps for another model. Needs the lease.
 -- ARGV  1 now (ms, or '')   2 id   3 token   4 wait (ms; 0: ready at once)   5 attempts used up (0 or 1)
 --       6 input tokens used   7 output tokens used ('' where nobody knows)
---       8 route   9 budget   10 input   11 output: of the next request
+--       8 route   9 budget   10 input   11 output: of the next request ('' as before)
 --       12 whether the claim counts as one: 0 where no request was sent
 -- Returns 'OK' or 'LEASE_LOST'.
 local now, id, wait_ms = clock(ARGV[1]), ARGV[2], tonumber(ARGV[4])
@@ -19,7 +19,7 @@ if ARGV[9] ~= record.budget then
   save_turns()
 end
 record.route, record.budget = tonumber(ARGV[8]), ARGV[9]
-record.input, record.output = tonumber(ARGV[10]), tonumber(ARGV[11])
+if ARGV[10] ~= '' then record.input, record.output = tonumber(ARGV[10]), tonumber(ARGV[11]) end
 local at
 if record.ends ~= 0 then
   make_ready(id, record)
