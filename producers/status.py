@@ -33,6 +33,10 @@ RECORD: Final = (
     "ends",
     "token",
     "charged",
+    "kind",
+    "longest",
+    "reserved_input",
+    "reserved_output",
 )
 """Fields of a record, in order; see promptmill/queue/lua/_record.lua. A test compares the two."""
 

@@ -7,6 +7,7 @@ step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -17,6 +18,12 @@ from promptmill.models import Limits
 TOKENS: Final = ("input", "output")
 DIMENSIONS: Final = ("requests", *TOKENS)
 MS_PER_MINUTE: Final = 60_000
+
+GROWTH: Final = {"rate_limited": 1.0, "ramp_limited": 0.1}
+"""What a budget regains of its rate in a minute after the provider refused a request, by the refusal's name: from half
+to all of it in 30 s, or slowly where the provider found that use rose too fast."""
+LEAST_SHARE: Final = 1 / 16
+"""Below this no further refusal slows a budget down: its pauses do the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +62,27 @@ def paces(limits: Limits, *, headroom: float, request_burst: timedelta, token_bu
 
 
 @dataclass(frozen=True, slots=True)
+class Ramp:
+    """How a budget comes back to its rate: from `begins` (ms) on at `share` of it, plus `growth` a minute."""
+
+    begins: float = 0
+    share: float = 1
+    growth: float = 0
+
+    def at(self, now: float) -> float:
+        """Return the share of the rate at which the budget goes at `now`."""
+        return min(1.0, self.share + self.growth * max(0.0, now - self.begins) / MS_PER_MINUTE)
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """The state of one model class: its paces, and the TAT of each dimension in ms."""
 
     paces: Mapping[str, Pace]
     tats: Mapping[str, float] = field(default_factory=dict)
     blocked_until: float = 0
+    ramp: Ramp = Ramp()
+    slowed_at: float = 0
 
     @classmethod
     def empty(cls, of: Mapping[str, Pace], now: float) -> Budget:
@@ -80,10 +102,29 @@ class Budget:
 
     def charge(self, cost: Cost, now: float) -> Budget:
         """Return the budget after a request of this cost was admitted."""
-        return replace(
-            self,
-            tats={d: max(self.tats[d], now) + getattr(cost, d) * pace.ms_per_unit for d, pace in self.paces.items()},
-        )
+        share = self.ramp.at(now)
+        tats = {
+            d: max(self.tats[d], now) + getattr(cost, d) * pace.ms_per_unit / share for d, pace in self.paces.items()
+        }
+        return replace(self, tats=tats)
+
+    def block(self, reason: str, now: float, until: float, *, charged_at: float) -> Budget:
+        """Return the budget after it was told to rest, for a request that was charged at `charged_at`.
+
+        A shorter block never cuts a longer one. What was under way at the last slow-down halves nothing.
+        """
+        if until <= self.blocked_until:
+            return self
+        blocked = replace(self, blocked_until=until)
+        if reason not in GROWTH:
+            return blocked
+        share, growth = self.ramp.at(now), GROWTH[reason]
+        if share < 1:
+            growth = min(growth, self.ramp.growth)
+        if charged_at <= self.slowed_at:
+            return replace(blocked, ramp=Ramp(until, share, growth))
+        slower = Ramp(until, max(share / 2, min(share, LEAST_SHARE)), growth)
+        return replace(blocked, ramp=slower, slowed_at=math.ceil(now))
 
     def reconcile(self, reserved: Cost, used: Cost) -> Budget:
         """Return the budget after the tokens that were reserved turned out to be `used`; the request stays charged.

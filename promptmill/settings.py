@@ -106,7 +106,8 @@ class Settings(BaseSettings):
     from what was reserved; 3 s would use 99.0 % of the output limit instead of 98.3 % (in simulated hours), but a
     shallow bucket refuses what was saved up."""
     expected_output_tokens: Positive = 500
-    """Reserved for an answer at admission (at most the job's max_tokens); real usage corrects it."""
+    """Reserved for an answer at admission (at most the job's max_tokens) until its kind of prompt was answered:
+    jobs are of a kind by their tag `kind`, or by their system prompt. Real usage corrects it."""
 
     concurrency: Positive = 50
     """Jobs that one worker process runs at a time."""

@@ -66,7 +66,7 @@ class Recorder:
     async def give_back(self, snooze: Snooze, *, pause: timedelta | None = None, reason: str = "") -> None:
         """Return a job to the queue, after its budget was told to rest for `pause`. Raises LeaseLost."""
         if pause is not None:
-            await self._with_redis(lambda: self._queue.block(snooze.claim.budget, pause, reason))
+            await self._with_redis(lambda: self._queue.block(snooze.claim.budget, pause, reason, refused=snooze.claim))
         await self._with_redis(lambda: self._queue.snooze(snooze))
 
     async def adopt(self, claim: Claim, submission: Submission) -> None:

@@ -3,13 +3,14 @@
 | key | type | holds | ends |
 |---|---|---|---|
 | `promptmill:queue` | sorted set | every unsettled job's id; score 1: ready in its lane, else the time (ms) of the next event: when it is due, its deadline, or its lease's end. It is arq's queue as well: an id without a record was put there by an arq client and is adopted | settle |
-| `promptmill:jobs` | hash | id to record (see scripts/_record.lua): state, lane, budget, cost, counters, token | settle |
+| `promptmill:jobs` | hash | id to record (see lua/_record.lua): state, lane, budget, cost, counters, token | settle |
 | `arq:job:<id>` | string | the payload: arq's envelope around the job, JSON | settle |
-| `promptmill:lane:<budget>:<lane>` | sorted set | ids of ready jobs; score: order of submission | claim |
+| `promptmill:lane:<budget>:<lane>` | sorted set | ids of ready jobs; score: order, fair between tenants | claim |
 | `promptmill:due` | sorted set | ids of ready jobs that need no budget, since they only have to be ended (cancelled, expired); score: order | claim |
-| `promptmill:budget:<model class>` | hash | limits, theoretical arrival times, blocked until and why (see scripts/_budget.lua) | kept |
+| `promptmill:budget:<model class>` | hash | limits, theoretical arrival times, what lower lanes are owed, whose turn it is in each lane, blocked until and why, how it comes back to its rate (see lua/_budget.lua) | kept |
 | `promptmill:budgets` | set | model classes that have a budget | kept |
-| `promptmill:sequence` | counter | order of submission | kept |
+| `promptmill:tenants:<budget>:<lane>` | hash | tenant to the order of its newest job in that lane (see lua/_turns.lua); at most 10,000 and what one call adds | kept |
+| `promptmill:learned:<model class>` | hash | kind of prompt to the means of its answers (see lua/_learned.lua); at most 1,000 | kept |
 | `promptmill:idle` | sorted set | workers with free slots; score: when each comes back by itself (ms) | worker |
 | `promptmill:workers` | hash | worker id to what it last said of itself, JSON | worker |
 | `promptmill:run:<run>` | hash | jobs submitted and ended by status, tokens, cost in nano-USD | 30 days after the last change |
@@ -33,7 +34,8 @@ LANE: Final = "promptmill:lane:"
 DUE: Final = "promptmill:due"
 BUDGET: Final = "promptmill:budget:"
 BUDGETS: Final = "promptmill:budgets"
-SEQUENCE: Final = "promptmill:sequence"
+TENANTS: Final = "promptmill:tenants:"
+LEARNED: Final = "promptmill:learned:"
 IDLE: Final = "promptmill:idle"
 WORKERS: Final = "promptmill:workers"
 RUN: Final = "promptmill:run:"

@@ -80,6 +80,7 @@ class Claim:
     lane: Lane
     budget: str
     reserved: Cost
+    """What the budget was charged; tokens are zero where it was charged nothing."""
     payload: bytes | None
     """None: somebody deleted it."""
 
@@ -212,6 +213,9 @@ class Queue:
             _time(job.not_before),
             _time(job.deadline),
             job.run or "",
+            submission.tenant,
+            submission.kind,
+            submission.job.request["max_tokens"],
         )
         if answer != _OK:
             raise LeaseLost(claim.job_id)
@@ -243,7 +247,6 @@ class Queue:
     async def snooze(self, snooze: Snooze) -> None:
         """Give a job back, at once or after a wait. Raises LeaseLost."""
         claim, used = snooze.claim, snooze.used
-        cost = snooze.cost or claim.reserved
         answer = await self._run(
             "snooze",
             self._now(),
@@ -255,8 +258,8 @@ class Queue:
             "" if used is None else used.output,
             claim.route if snooze.route is None else snooze.route,
             snooze.budget or claim.budget,
-            cost.input,
-            cost.output,
+            "" if snooze.cost is None else snooze.cost.input,
+            "" if snooze.cost is None else snooze.cost.output,
             int(snooze.sent),
         )
         if answer != _OK:
@@ -275,9 +278,14 @@ class Queue:
         numbers = [number for d in DIMENSIONS for number in (paces[d].rate, paces[d].burst)]
         return bool(await self._run("configure", self._now(), model_class, *numbers))
 
-    async def block(self, model_class: str, wait: timedelta, reason: str) -> None:
-        """Let nobody spend from a budget for a time; no shorter block cuts a longer one. Zero lifts the block."""
-        await self._run("block", self._now(), model_class, math.ceil(wait / timedelta(milliseconds=1)), reason)
+    async def block(self, model_class: str, wait: timedelta, reason: str, *, refused: Claim | None = None) -> None:
+        """Let nobody spend from a budget for a time; no shorter block cuts a longer one. Zero lifts the block.
+
+        After the reasons in promptmill.pacing.GROWTH it goes on at half its rate, and comes back evenly. `refused` is
+        the claim whose request the provider refused: one that was under way at the last slow-down halves nothing.
+        """
+        wait_ms = math.ceil(wait / timedelta(milliseconds=1))
+        await self._run("block", self._now(), model_class, wait_ms, reason, "" if refused is None else refused.key)
 
     async def leave(self, worker: str) -> None:
         """Strike a worker that stops from the list of those that can be woken."""
@@ -348,6 +356,9 @@ def _placing(submission: Submission) -> bytes:
             _time(job.deadline),
             job.run or "",
             submission.requests_before,
+            submission.tenant,
+            submission.kind,
+            submission.job.request["max_tokens"],
         )
     )
 

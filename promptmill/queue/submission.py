@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+import orjson
 
 from promptmill.jobs import Job
 from promptmill.models import estimate_input_tokens
 from promptmill.pacing import Cost
 from promptmill.settings import Settings
 from promptmill.wire import pack_job
+
+TENANT_TAG: Final = "tenant"
+KIND_TAG: Final = "kind"
+LONGEST_NAME: Final = 100
+"""Characters by which tenants, and kinds, are told apart: Redis keeps their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,19 @@ class Submission:
     cost: Cost
     requests_before: int = 0
     """Requests that were sent for the job before it became a dead letter: a redriven job goes on counting."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose job it is: the tag `tenant`. Tenants share each lane evenly; jobs without the tag are one tenant's."""
+        return self.job.tags.get(TENANT_TAG, "")[:LONGEST_NAME]
+
+    @property
+    def kind(self) -> str:
+        """Whose answers tell what the job will take: of the same tag `kind`, or system prompt; empty: nobody's."""
+        if named := self.job.tags.get(KIND_TAG):
+            return named[:LONGEST_NAME]
+        system = self.job.request.get("system")
+        return hashlib.blake2s(orjson.dumps(system), digest_size=4).hexdigest() if system else ""
 
 
 def prepare(job: Job, settings: Settings, *, now: datetime | None = None) -> Submission:

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from promptmill.jobs import Job, Lane
 from promptmill.pacing import Cost
@@ -69,6 +70,9 @@ class VirtualFleet:
         self.tally = Tally()
         self.jobs: dict[str, Job] = {}
         self.answered: list[str] = []
+        self.submitted_at: dict[str, float] = {}
+        self.claimed_at: dict[str, float] = {}
+        """When each job was first leased (ms)."""
         self.under_way: set[str] = set()
         self.free = {f"w{number}": slots for number in range(workers)}
         self._events: list[tuple[float, int, str, tuple]] = []
@@ -86,7 +90,12 @@ class VirtualFleet:
         """Queue jobs now."""
         for job in jobs:
             self.jobs[job.id] = job
+            self.submitted_at[job.id] = self.clock[0]
         await self.queue.submit([prepare(job, self.settings) for job in jobs])
+
+    def waits(self, lane: Lane) -> list[float]:
+        """How long each job of a lane was in the queue before it was leased (ms)."""
+        return [at - self.submitted_at[name] for name, at in self.claimed_at.items() if self.jobs[name].lane is lane]
 
     async def run(self, minutes: float, *, producer: Callable[[], list[Job]] | None = None) -> Tally:
         """Let `minutes` pass. `producer` is asked for more jobs once a (virtual) second."""
@@ -112,6 +121,9 @@ class VirtualFleet:
             await self.submit(jobs)
         self.at(self.clock[0] + 1000, "produce", producer)
 
+    async def _submit(self, job: Job) -> None:
+        await self.submit([job])
+
     async def _claim(self, worker: str, _alarm: object) -> None:
         if self.free[worker] <= 0:
             return
@@ -122,6 +134,7 @@ class VirtualFleet:
         for claim in claims.jobs:
             self.free[worker] -= 1
             self.under_way.add(claim.job_id)
+            self.claimed_at.setdefault(claim.job_id, self.clock[0])
             self.at(self.clock[0] + self.random.uniform(*self.network_ms), "arrive", worker, claim)
         if claims.wait is not None:
             # Event loops and networks are late by a little.
@@ -145,7 +158,7 @@ class VirtualFleet:
         self.at(self.clock[0] + answer.generation_ms, "settle", worker, claim, answer)
 
     async def _refused(self, worker: str, claim: Claim, retry_after: int) -> None:
-        await self.queue.block(claim.budget, timedelta(seconds=retry_after), "rate_limited")
+        await self.queue.block(claim.budget, timedelta(seconds=retry_after), "rate_limited", refused=claim)
         await self.queue.snooze(Snooze(claim, used=Cost(1, 0, 0)))
         await self._slot_free(worker)
 
@@ -163,7 +176,7 @@ class VirtualFleet:
             self.at(self.clock[0], "claim", worker, None)
 
 
-def text_job(number: int, *, max_tokens: int, characters: int = 100, lane: Lane = Lane.STANDARD) -> Job:
+def text_job(number: int, *, max_tokens: int, characters: int = 100, **fields: Any) -> Job:
     """A job whose prompt has about that many characters."""
     text = f"{number} ".ljust(characters, "x")
     request = {
@@ -171,4 +184,4 @@ def text_job(number: int, *, max_tokens: int, characters: int = 100, lane: Lane 
         "max_tokens": max_tokens,
         "messages": [{"role": "user", "content": text}],
     }
-    return Job(id=f"job-{number}", request=request, lane=lane)
+    return Job(id=f"job-{number}", request=request, **fields)

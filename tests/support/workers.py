@@ -127,9 +127,9 @@ class WatchedQueue(Queue):
         await super().snooze(snooze)
         await self._steps.take("snoozed")
 
-    async def block(self, model_class: str, wait: timedelta, reason: str) -> None:
+    async def block(self, model_class: str, wait: timedelta, reason: str, **more: Any) -> None:
         await self._steps.take("block")
-        await super().block(model_class, wait, reason)
+        await super().block(model_class, wait, reason, **more)
 
     async def adopt(self, claim: Claim, submission: Any) -> None:
         await self._steps.take("adopt")
@@ -273,6 +273,7 @@ class Workshop:
         fields = (
             *("state", "lane", "budget", "requests", "input", "output", "order"),
             *("claims", "attempts", "lost", "route", "deadline", "ends", "token", "charged"),
+            *("kind", "longest", "reserved_input", "reserved_output"),
         )
         values = orjson.loads(await self.redis.hget(keys.JOBS, job_id))
         return dict(itertools.zip_longest(fields, values[: len(fields)], fillvalue=0))

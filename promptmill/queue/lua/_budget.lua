@@ -2,15 +2,28 @@
 --   <d>_rate   units a minute that may be spent (headroom already taken off)
 --   <d>_burst  units that may go at once on a full bucket
 --   <d>_tat    theoretical arrival time, ms: when the bucket will be full again
--- and, for all of them, blocked_until (ms) with the reason for it.
--- Arithmetic: see promptmill/pacing.py, the same in Python, which a test compares step by step.
+-- and, for all of them, blocked_until (ms) with the reason for it; for each lane n
+--   lane<n>_tat    until when (ms) it has had its share (not of lane 1, which goes first anyhow)
+--   lane<n>_order  the furthest order that was claimed from it (see _turns.lua)
+-- and, after the provider refused a request, how it comes back to its rate:
+--   slowed_at    when (ms) it was last slowed down
+--   ramp_from, ramp_share, ramp_growth   from then (ms) on it goes at this share of its rate, plus so much a minute
+-- Arithmetic of the dimensions: see promptmill/pacing.py, the same in Python, which a test compares step by step.
 local DIMENSIONS = { 'requests', 'input', 'output' }
 
--- nil where it has no limits yet, or not all of them: whoever claims is then asked to configure it.
-local function load_budget(class)
+-- What each lower lane is owed of a budget's time, however much comes in above it.
+local SHARES = { [2] = 0.05, [3] = 0.02 }
+
+local function read_budget(class)
   local budget = { key = BUDGET .. class }
   local flat = redis.call('HGETALL', budget.key)
   for i = 1, #flat, 2 do budget[flat[i]] = tonumber(flat[i + 1]) end
+  return budget
+end
+
+-- nil where it has no limits yet, or not all of them: whoever claims is then asked to configure it.
+local function load_budget(class)
+  local budget = read_budget(class)
   for _, d in ipairs(DIMENSIONS) do
     if not (budget[d .. '_rate'] and budget[d .. '_burst'] and budget[d .. '_tat']) then return nil end
   end
@@ -30,33 +43,72 @@ local function admissible_at(budget, cost, now)
   return at
 end
 
+-- The share of its rate at which a budget goes now: less than 1 after a refusal.
+local function share_at(budget, now)
+  local grown = (budget.ramp_growth or 0) * math.max(0, now - (budget.ramp_from or 0)) / 60000
+  return math.min(1, (budget.ramp_share or 1) + grown)
+end
+
+-- At a share of the rate everything takes so much longer to come back. What may go after a rest stays the same time, so
+-- that a slot which was announced opens then, however the share grows meanwhile.
 local function charge(budget, cost, now)
+  local share = share_at(budget, now)
   for _, d in ipairs(DIMENSIONS) do
-    budget[d .. '_tat'] = math.max(budget[d .. '_tat'], now) + cost[d] * 60000 / budget[d .. '_rate']
+    budget[d .. '_tat'] = math.max(budget[d .. '_tat'], now) + cost[d] * 60000 / (budget[d .. '_rate'] * share)
   end
 end
 
-local function save_tats(budget)
+-- A lane that nothing was ever counted for is owed nothing yet: it has not waited.
+local function is_owed(budget, lane, now)
+  local tat = budget['lane' .. lane .. '_tat']
+  return tat ~= nil and tat <= now
+end
+
+-- A job takes as much of a lane's time as its scarcest dimension needs to come back. What a lane got because nobody else
+-- wanted it is no debt: a night of full speed would leave it without its share for weeks. Nor does it save up more
+-- than one job while it rests or while the slots of others are under way.
+local function charge_lane(budget, record, cost, now)
+  local took = 0
+  for _, d in ipairs(DIMENSIONS) do took = math.max(took, cost[d] * 60000 / budget[d .. '_rate']) end
+  for lower, share in pairs(SHARES) do
+    local name = 'lane' .. lower .. '_tat'
+    if lower == record.lane or not budget[name] then
+      local tat = budget[name] or now
+      budget[name] = math.max(tat, math.min(math.max(tat, now - took), now) + took / share)
+    end
+  end
+  local order = 'lane' .. record.lane .. '_order'
+  budget[order] = math.max(budget[order] or 0, record.order)
+end
+
+local STATE = {
+  'requests_tat', 'input_tat', 'output_tat', 'lane2_tat', 'lane3_tat', 'lane1_order', 'lane2_order', 'lane3_order',
+}
+
+local function save_budget(budget)
   local flat = {}
-  for _, d in ipairs(DIMENSIONS) do
-    flat[#flat + 1] = d .. '_tat'
-    flat[#flat + 1] = string.format('%.3f', budget[d .. '_tat'])
+  for _, name in ipairs(STATE) do
+    if budget[name] then
+      flat[#flat + 1] = name
+      flat[#flat + 1] = string.format('%.3f', budget[name])
+    end
   end
   redis.call('HSET', budget.key, unpack(flat))
 end
 
 -- What was really used replaces what was reserved. '' means that nobody knows: the reservation then stands, as does
 -- the request itself. A claim that was not charged has nothing to correct.
--- A refund cannot overfill the bucket: a TAT in the past counts as now.
+-- A refund cannot overfill the bucket: a TAT in the past counts as now, and what was charged while it was slowed down
+-- comes back at the full rate, never for more than was paid.
 local function reconcile(record, input, output)
   if record.charged == 0 or (input == '' and output == '') then return end
   local budget = load_budget(record.budget)
   if not budget then return end
   for d, actual in pairs({ input = input, output = output }) do
     if actual ~= '' then
-      local difference = tonumber(actual) - record[d]
+      local difference = tonumber(actual) - record['reserved_' .. d]
       budget[d .. '_tat'] = budget[d .. '_tat'] + difference * 60000 / budget[d .. '_rate']
     end
   end
-  save_tats(budget)
+  save_budget(budget)
 end

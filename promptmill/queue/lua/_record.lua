@@ -2,8 +2,8 @@
 --   state     'r' ready, 'w' waiting, 'l' leased
 --   lane      1 interactive, 2 standard, 3 overnight
 --   budget    model class that the next request draws on
---   requests, input, output   what the next request is expected to cost
---   order     of submission; a job that comes back keeps its place
+--   requests, input, output   what the next request is expected to cost where nothing was learned of its kind
+--   order     within its lane, see _turns.lua; a job that comes back keeps its place
 --   claims    how often it was claimed: the number of its newest request
 --   attempts  how many attempts it has used up
 --   lost      how many workers died with it
@@ -11,13 +11,20 @@
 --   deadline  ms, or 0
 --   ends      0, or how it is to be ended without a request: 'cancelled', 'expired'
 --   token     of the lease, or 0
---   charged   1 if its budget was charged for the request that the lease is for
+--   charged   when (ms) its budget was charged for the request that the lease is for, or 0
+--   kind      of prompt, by which estimates are learned, or 0
+--   longest   max_tokens: no answer has more
+--   reserved_input, reserved_output   what was charged for that request, or 0
 local FIELDS = {
   'state', 'lane', 'budget', 'requests', 'input', 'output', 'order',
   'claims', 'attempts', 'lost', 'route', 'deadline', 'ends', 'token', 'charged',
+  'kind', 'longest', 'reserved_input', 'reserved_output',
 }
 
-local COUNTS = { 'requests', 'input', 'output', 'order', 'claims', 'attempts', 'lost', 'route', 'deadline', 'charged' }
+local COUNTS = {
+  'requests', 'input', 'output', 'order', 'claims', 'attempts', 'lost', 'route', 'deadline', 'charged', 'longest',
+  'reserved_input', 'reserved_output',
+}
 
 local function is_sound(record)
   for _, name in ipairs(COUNTS) do
@@ -29,6 +36,7 @@ local function is_sound(record)
     and type(record.budget) == 'string'
     and (record.ends == 0 or record.ends == 'cancelled' or record.ends == 'expired')
     and (record.token == 0 or type(record.token) == 'string')
+    and (record.kind == 0 or type(record.kind) == 'string')
 end
 
 -- nil where there is no record or somebody else overwrote it: the job is then adopted from its payload.
@@ -46,8 +54,8 @@ end
 local function foreign_record()
   return {
     state = 'w', lane = 2, budget = '', requests = 0, input = 0, output = 0,
-    order = redis.call('INCR', SEQUENCE), claims = 0, attempts = 0, lost = 0, route = 0,
-    deadline = 0, ends = 0, token = 0, charged = 0,
+    order = 0, claims = 0, attempts = 0, lost = 0, route = 0,
+    deadline = 0, ends = 0, token = 0, charged = 0, kind = 0, longest = 0, reserved_input = 0, reserved_output = 0,
   }
 end
 
@@ -57,6 +65,10 @@ local function save_record(id, record)
   local values = {}
   for i = 1, last do values[i] = record[FIELDS[i]] end
   redis.call('HSET', JOBS, id, cjson.encode(values))
+end
+
+local function end_lease(record)
+  record.token, record.charged, record.reserved_input, record.reserved_output = 0, 0, 0, 0
 end
 
 local function lane_key(record)
@@ -69,7 +81,8 @@ end
 
 -- Into its lane, or to those that only have to be ended. A deadline brings it back before the claim in time.
 local function make_ready(id, record)
-  record.state, record.token, record.charged = 'r', 0, 0
+  record.state = 'r'
+  end_lease(record)
   if record.ends ~= 0 then
     redis.call('ZADD', DUE, record.order, id)
     redis.call('ZADD', QUEUE, 1, id)
@@ -82,7 +95,8 @@ end
 
 -- Out of every lane until a time, or until its deadline if that is sooner; that time.
 local function make_waiting(id, record, until_ms)
-  record.state, record.token, record.charged = 'w', 0, 0
+  record.state = 'w'
+  end_lease(record)
   if record.deadline > 0 then until_ms = math.min(until_ms, record.deadline) end
   redis.call('ZADD', QUEUE, math.ceil(until_ms), id)
   save_record(id, record)

@@ -1,25 +1,27 @@
--- needs: keys, record, budget, alarm
+-- needs: keys, record, learned, budget, alarm
 -- Lease jobs to a worker: those that may be sent now, in lane order, and no others. A job for which there is no
 -- budget stays in the queue.
 -- ARGV  1 now (ms, or '')   2 worker   3 lease (ms)   4 most jobs to lease   5 prefix of their tokens
 -- Returns {wait, {class, ...}, {claim, ...}}
 --   wait   ms until this worker should claim again unless it is woken; -1: when one of its jobs has ended
 --   class  model classes with jobs but without limits: configure them and claim again
---   claim  {id, disposition, token, claims, attempts, lost, route, lane, budget, input, output, payload or false}
+--   claim  {id, disposition, token, claims, attempts, lost, route, lane, budget, input and output reserved,
+--          payload or false}
 --          disposition: 'run'; 'cancelled' or 'expired': only to be ended; 'foreign': to be adopted or buried
 local now, worker, lease_ms, most, prefix = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local claims, unconfigured = {}, {}
 run_when_full()
 
-local function lease(id, record, disposition)
+local function lease(id, record, disposition, cost)
   record.state, record.claims = 'l', record.claims + 1
   record.token = prefix .. '.' .. (#claims + 1)
-  record.charged = disposition == 'run' and 1 or 0
+  record.charged = cost and math.floor(now) or 0
+  record.reserved_input, record.reserved_output = cost and cost.input or 0, cost and cost.output or 0
   redis.call('ZADD', QUEUE, math.ceil(now + lease_ms), id)
   save_record(id, record)
   claims[#claims + 1] = {
     id, disposition, record.token, record.claims, record.attempts, record.lost, record.route,
-    record.lane, record.budget, record.input, record.output, redis.call('GET', PAYLOAD .. id),
+    record.lane, record.budget, record.reserved_input, record.reserved_output, redis.call('GET', PAYLOAD .. id),
   }
 end
 
@@ -55,18 +57,30 @@ end
 -- 3. By budget and lane. Budgets take turns, so that one with much to spend does not fill every slot. While more is due
 -- than was looked at, nobody is sent: among it may be the deadline of the very job that would be.
 local mended = 0
-local function head(class)
-  for lane = 1, 3 do
-    local key = LANE .. class .. ':' .. lane
-    local id = redis.call('ZRANGE', key, 0, 0)[1]
-    while id and mended < bound do
-      local record = load_record(id)
-      if record and record.state == 'r' and record.ends == 0 then return key, id, record end
-      redis.call('ZREM', key, id) -- somebody deleted or overwrote keys by hand
-      mended = mended + 1
-      if not record then again = make_foreign(id, now) or again end
-      id = redis.call('ZRANGE', key, 0, 0)[1]
+local function first_of(class, lane)
+  local key = LANE .. class .. ':' .. lane
+  local id = redis.call('ZRANGE', key, 0, 0)[1]
+  while id and mended < bound do
+    local record = load_record(id)
+    if record and record.state == 'r' and record.ends == 0 then return id, record end
+    redis.call('ZREM', key, id) -- somebody deleted or overwrote keys by hand
+    mended = mended + 1
+    if not record then again = make_foreign(id, now) or again end
+    id = redis.call('ZRANGE', key, 0, 0)[1]
+  end
+end
+
+-- Lanes that are owed a share of the budget go before those above them.
+local function head(class, budget)
+  for lane = 2, 3 do
+    if budget and is_owed(budget, lane, now) then
+      local id, record = first_of(class, lane)
+      if id then return id, record end
     end
+  end
+  for lane = 1, 3 do
+    local id, record = first_of(class, lane)
+    if id then return id, record end
   end
 end
 
@@ -82,22 +96,24 @@ end
 while #turns > 0 do
   local going = {}
   for _, turn in ipairs(turns) do
-    local key, id, record = head(turn.class)
-    if key then
-      local at = admissible_at(turn.budget, record, now)
+    local id, record = head(turn.class, turn.budget)
+    if id then
+      local cost = expected_cost(record)
+      local at = admissible_at(turn.budget, cost, now)
       if at > now then
         slot = math.min(slot or at, at)
       elseif #claims >= most then
         slot = now
       else
-        charge(turn.budget, record, now)
+        charge(turn.budget, cost, now)
+        charge_lane(turn.budget, record, cost, now)
         turn.charged = true
-        redis.call('ZREM', key, id)
-        lease(id, record, 'run')
+        leave_lane(id, record)
+        lease(id, record, 'run', cost)
         going[#going + 1] = turn
       end
     end
-    if turn.charged and going[#going] ~= turn then save_tats(turn.budget) end
+    if turn.charged and going[#going] ~= turn then save_budget(turn.budget) end
   end
   turns = going
 end

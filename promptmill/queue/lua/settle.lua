@@ -1,4 +1,4 @@
--- needs: keys, record, budget
+-- needs: keys, record, learned, budget
 -- Take ended jobs out of Redis, leave their results for whoever waits, and announce them. Needs the leases.
 -- ARGV  nine for each job:
 --       id, token, result ('' for none), how long to keep it (ms), run or '', status,
@@ -12,6 +12,7 @@ for base = 0, #ARGV - 1, 9 do
   local record = leased_record(id, token)
   if record then
     reconcile(record, input, output)
+    if status == 'succeeded' then learn(record, input, output) end
     redis.call('ZREM', QUEUE, id)
     redis.call('HDEL', JOBS, id)
     redis.call('DEL', PAYLOAD .. id)

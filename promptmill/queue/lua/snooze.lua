@@ -1,8 +1,8 @@
--- needs: keys, record, budget, alarm
+-- needs: keys, record, learned, budget, turns, alarm
 -- Give a job back to the queue, at once or until a time; perhaps for another model. Needs the lease.
 -- ARGV  1 now (ms, or '')   2 id   3 token   4 wait (ms; 0: ready at once)   5 attempts used up (0 or 1)
 --       6 input tokens used   7 output tokens used ('' where nobody knows)
---       8 route   9 budget   10 input   11 output: of the next request
+--       8 route   9 budget   10 input   11 output: of the next request ('' as before)
 --       12 whether the claim counts as one: 0 where no request was sent
 -- Returns 'OK' or 'LEASE_LOST'.
 local now, id, wait_ms = clock(ARGV[1]), ARGV[2], tonumber(ARGV[4])
@@ -12,8 +12,14 @@ if not record then return 'LEASE_LOST' end
 reconcile(record, ARGV[6], ARGV[7])
 record.attempts = record.attempts + tonumber(ARGV[5])
 if ARGV[12] == '0' then record.claims = record.claims - 1 end
+if ARGV[9] ~= record.budget then
+  -- Orders of one budget mean nothing in another. All that come from there are as one tenant: an outage of one model
+  -- must not put its whole backlog before those who asked for the other.
+  record.order = next_order(ARGV[9], record.lane, 'from ' .. record.budget)
+  save_turns()
+end
 record.route, record.budget = tonumber(ARGV[8]), ARGV[9]
-record.input, record.output = tonumber(ARGV[10]), tonumber(ARGV[11])
+if ARGV[10] ~= '' then record.input, record.output = tonumber(ARGV[10]), tonumber(ARGV[11]) end
 local at
 if record.ends ~= 0 then
   make_ready(id, record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from promptmill.pacing import DIMENSIONS, Budget, Cost, Pace
+from promptmill.pacing import DIMENSIONS, GROWTH, Budget, Cost, Pace, Ramp
 from promptmill.queue import Claim, Settlement, Snooze
 from promptmill.results import Status
 from tests.support.queues import CLASS, START, Bench
@@ -51,7 +52,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Block:
+    """Somebody lets the budget rest; for the oldest running request, or for nobody knows which."""
+
     for_ms: int
+    reason: str
+    known: bool
 
 
 gaps = st.one_of(st.just(0.0), st.floats(0.001, 500), st.floats(500, 100_000))
@@ -60,7 +65,7 @@ steps = st.one_of(
     st.builds(ClaimOne, gaps),
     st.builds(ClaimOne, gaps),
     st.builds(Report, st.none() | st.floats(0, 3), gaps, st.booleans()),
-    st.builds(Block, st.integers(1, 10_000)),
+    st.builds(Block, st.integers(1, 10_000), st.sampled_from([*GROWTH, "spend_limit"]), st.booleans()),
 )
 
 
@@ -74,6 +79,7 @@ class Comparison:
         self.lane: list[Cost] = []
         self.running: list[tuple[Claim, Cost]] = []
         self.submitted = 0
+        self.claimed_at: dict[str, float] = {}
 
     async def run(self, schedule: list[Submit | ClaimOne | Report | Block]) -> None:
         await self.bench.redis.flushall()
@@ -90,7 +96,7 @@ class Comparison:
                     self.bench.clock.advance(step.later_ms)
                     await self.report(step)
                 case Block():
-                    await self.block(step.for_ms)
+                    await self.block(step)
             await self.compare()
 
     async def submit(self, cost: Cost) -> None:
@@ -112,6 +118,7 @@ class Comparison:
             assert claims[0].reserved == cost
             self.model = self.model.charge(cost, now)
             self.running.append((claims[0], cost))
+            self.claimed_at[claims[0].job_id] = now
 
     async def report(self, step: Report) -> None:
         if not self.running:
@@ -126,19 +133,32 @@ class Comparison:
         else:
             await self.bench.queue.settle([Settlement(claim, Status.SUCCEEDED, used=used)])
 
-    async def block(self, for_ms: int) -> None:
-        await self.bench.queue.block(CLASS, timedelta(milliseconds=for_ms), "rate_limited")
-        until = float(await self.bench.redis.hget(f"promptmill:budget:{CLASS}", "blocked_until"))
-        asked = self.bench.clock() + for_ms
-        assert until == max(self.model.blocked_until, until) >= asked
-        self.model = replace(self.model, blocked_until=until)
+    async def block(self, step: Block) -> None:
+        now, wait = self.bench.clock(), timedelta(milliseconds=step.for_ms)
+        refused, charged_at = None, now
+        if step.known and self.running:
+            refused = self.running[0][0]
+            charged_at = math.floor(self.claimed_at[refused.job_id])
+        await self.bench.queue.block(CLASS, wait, step.reason, refused=refused)
+        self.model = self.model.block(step.reason, now, math.ceil(now + step.for_ms), charged_at=charged_at)
 
     async def compare(self) -> None:
         """And go on from what is stored, so that each step is compared by itself."""
         budget = f"promptmill:budget:{CLASS}"
         stored = {d: float(await self.bench.redis.hget(budget, f"{d}_tat")) for d in DIMENSIONS}
         assert stored == {d: pytest.approx(self.model.tats[d], rel=0, abs=TOLERANCE_MS) for d in DIMENSIONS}
-        self.model = replace(self.model, tats=stored)
+        names = ("blocked_until", "slowed_at", "ramp_from", "ramp_share", "ramp_growth")
+        blocked_until, slowed_at, *ramp = map(
+            float, (value or 0 for value in await self.bench.redis.hmget(budget, names))
+        )
+        model = self.model
+        assert (blocked_until, slowed_at) == (model.blocked_until, model.slowed_at)
+        if ramp != [0, 0, 0]:
+            assert ramp == pytest.approx([model.ramp.begins, model.ramp.share, model.ramp.growth], rel=0, abs=1e-6)
+            model = replace(model, ramp=Ramp(*ramp))
+        else:
+            assert model.ramp == Ramp()
+        self.model = replace(model, tats=stored)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from promptmill.jobs import Lane
 from promptmill.pacing import Cost, Pace
 from promptmill.queue import Disposition
@@ -25,6 +27,18 @@ async def test_lanes_go_in_their_order_whenever_their_jobs_came(bench):
     await bench.submit("day", lane=Lane.STANDARD)
     await bench.submit("now", lane=Lane.INTERACTIVE)
     assert ids(await bench.claim()) == ["now", "day", "night"]
+
+
+async def test_a_lower_lane_goes_first_once_it_is_owed_its_share_and_not_a_moment_before(bench):
+    await bench.configure(requests=Pace(rate=60, burst=10))
+    await bench.submit("o1", "o2", lane=Lane.OVERNIGHT)
+    await bench.submit("i1", "i2", "i3", lane=Lane.INTERACTIVE)
+    assert ids(await bench.claim(most=1, lease=timedelta(hours=1))) == ["i1"]
+    bench.clock.advance(49_999.999)  # one second of the budget is two percent of that
+    assert ids(await bench.claim(most=1)) == ["i2"]
+    bench.clock.advance(0.001)
+    assert ids(await bench.claim(most=2)) == ["o1", "i3"]
+    assert ids(await bench.claim(most=1)) == ["o2"]
 
 
 async def test_a_claim_says_all_that_was_known_of_the_job(bench):

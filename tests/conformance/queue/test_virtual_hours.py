@@ -36,14 +36,26 @@ async def redis(url_of: Callable[[str], str]) -> AsyncIterator[Redis]:
 
 
 async def drain(
-    redis: Redis, limits: Limits, *, minutes: float, job: Callable[[int], Job], answer: Callable[[Job], Answer]
+    redis: Redis,
+    limits: Limits,
+    *,
+    minutes: float,
+    job: Callable[[int], Job],
+    answer: Callable[[Job], Answer],
+    expected_output_tokens: int = 500,
 ) -> tuple[VirtualFleet, dict[Dimension, float]]:
     """Let a fleet work; it, and the share of each limit that was used in the second half."""
     assert limits.rpm
     assert limits.itpm
     assert limits.otpm
     clock = [1.8e12]
-    settings = Settings.load(environ={}, rpm=limits.rpm, itpm=limits.itpm, otpm=limits.otpm)
+    settings = Settings.load(
+        environ={},
+        rpm=limits.rpm,
+        itpm=limits.itpm,
+        otpm=limits.otpm,
+        expected_output_tokens=expected_output_tokens,
+    )
     queue = Queue(redis, clock=lambda: clock[0])
     pace = paces(
         settings.limits("haiku-5-5"),
@@ -103,6 +115,29 @@ async def test_heavy_tailed_answers_use_the_output_limit(redis: Redis, depth_s: 
     print(f"\n{depth_s} s deep: {used[Dimension.OUTPUT_TOKENS]:.1%} used, {len(fleet.tally.refused)} refused")
     assert fleet.tally.refused == []
     assert used[Dimension.OUTPUT_TOKENS] > 0.97
+
+
+@pytest.mark.parametrize("expected", [125, 2_000])
+async def test_a_wrong_estimate_of_answers_is_put_right_within_five_minutes(redis: Redis, expected: int) -> None:
+    chance = random.Random(7)
+
+    def heavy_tailed(_job: Job) -> Answer:
+        tokens = int(min(4_096, max(1, chance.lognormvariate(math.log(500) - 0.5, 1.0))))
+        return Answer(input_tokens=41, output_tokens=tokens, generation_ms=chance.uniform(5_000, 20_000))
+
+    limits = Limits(rpm=10_000, itpm=10**9, otpm=80_000, depth=timedelta(seconds=60))
+    fleet, used = await drain(
+        redis,
+        limits,
+        minutes=10,
+        job=lambda number: text_job(number, max_tokens=4_096, tags={"kind": "essay"}),
+        answer=heavy_tailed,
+        expected_output_tokens=expected,
+    )
+    share = used[Dimension.OUTPUT_TOKENS]
+    print(f"\n{expected} expected instead of 500: {share:.1%} used, {len(fleet.tally.refused)} refused")
+    assert fleet.tally.refused == []
+    assert share > 0.97
 
 
 @pytest.mark.parametrize("depth_s", [60, 10])
