@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     max_backoff: Seconds = timedelta(seconds=60)
     """The mean wait doubles no further than this."""
     probe_interval: Seconds = timedelta(seconds=30)
-    """How long a parked budget rests before one job is let through to see whether the cause is gone."""
+    """How long a parked budget rests before jobs are let through again, to see whether the cause is gone."""
     connect_timeout: Seconds = timedelta(seconds=10)
     """Longest wait for a connection to the API."""
     read_timeout: Seconds = timedelta(seconds=120)
