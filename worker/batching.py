@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from worker.calls import ended
+from promptmill.tasks import end
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -58,4 +58,4 @@ class Batcher(Generic[Item, Answer]):
             future.cancel()
         self._waiting = []
         if self._running is not None:
-            await ended(self._running)
+            await end(self._running)

@@ -60,14 +60,3 @@ class Call:
         finally:
             self._task = None
         return answer
-
-
-async def ended(task: asyncio.Task[Any]) -> None:
-    """Cancel `task`, and return when it has ended.
-
-    Once is not enough: Python 3.11 loses a cancellation that arrives in the very moment in which a wait with a timeout
-    is over, and redis' client waits so for each command that it sends.
-    """
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=0.1)

@@ -33,9 +33,10 @@ from promptmill.queue import Claim, Disposition, Queue, Settlement, keys
 from promptmill.queue.connection import connect, redis_errors
 from promptmill.results import Status
 from promptmill.settings import Settings
+from promptmill.tasks import end
 from promptmill.wire import FUNCTION, Unreadable, deserialize, serialize, unpack_envelope
 from worker import events
-from worker.calls import Stopped, StopReason, ended
+from worker.calls import Stopped, StopReason
 from worker.leases import Lease, LeaseKeeper
 from worker.logs import where
 
@@ -113,7 +114,7 @@ class PacedWorker(Worker):
             self.ctx["run_job"] = await self._open_resources(self, stack)
             listening = asyncio.Event()
             for helper in (lambda: self._listen(listening), self.leases.keep, self._beat, self._tell_presence):
-                stack.push_async_callback(ended, asyncio.create_task(self._kept_up(helper)))
+                stack.push_async_callback(end, asyncio.create_task(self._kept_up(helper)))
             await listening.wait()
             self._log.info(
                 events.WORKER_STARTED,
@@ -183,7 +184,7 @@ class PacedWorker(Worker):
             # Without the store an answer would be lost, so that is waited for. Without Redis nothing is: every row is
             # committed, and the jobs come due by themselves.
             if waiting and not self.claiming_paused():
-                await asyncio.gather(*map(ended, waiting))
+                await end(*waiting)
 
     def handle_sig(self, signum: Signals) -> None:
         """Stop claiming at the first signal; at a second one hand running jobs back at once."""
