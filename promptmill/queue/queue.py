@@ -198,25 +198,7 @@ class Queue:
 
     async def adopt(self, claim: Claim, submission: Submission) -> None:
         """Take in a job that an arq client enqueued. Raises LeaseLost."""
-        job, cost = submission.job, submission.cost
-        answer = await self._run(
-            "adopt",
-            self._now(),
-            claim.key,
-            claim.token,
-            submission.payload,
-            LANES.index(job.lane) + 1,
-            submission.budget,
-            cost.requests,
-            cost.input,
-            cost.output,
-            _time(job.not_before),
-            _time(job.deadline),
-            job.run or "",
-            submission.tenant,
-            submission.kind,
-            submission.job.request["max_tokens"],
-        )
+        answer = await self._run("adopt", self._now(), claim.key, claim.token, submission.payload, _placing(submission))
         if answer != _OK:
             raise LeaseLost(claim.job_id)
 
@@ -344,6 +326,7 @@ def _claim(fields: list[Any]) -> Claim:
 
 
 def _placing(submission: Submission) -> bytes:
+    """Return what the scripts that take a job in read of it, as one JSON array."""
     job, cost = submission.job, submission.cost
     return orjson.dumps(
         (

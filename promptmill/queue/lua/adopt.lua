@@ -1,22 +1,21 @@
 -- needs: keys, record, learned, budget, turns, alarm
 -- Take in a job that an arq client enqueued: what submit would have done for it. Needs the lease of a 'foreign' claim.
--- ARGV  1 now (ms, or '')   2 id   3 token   4 payload   5 lane (1..3)   6 budget   7 requests   8 input   9 output
---       10 not before (ms or 0)   11 deadline (ms or 0)   12 run or ''
---       13 tenant   14 kind or ''   15 max_tokens
+-- ARGV  1 now (ms, or '')   2 id   3 token   4 payload   5 the JSON array that submit takes for a job
 -- Returns 'OK' or 'LEASE_LOST'.
-local now, id, run = clock(ARGV[1]), ARGV[2], ARGV[12]
+local now, id = clock(ARGV[1]), ARGV[2]
 run_when_full()
 local record = leased_record(id, ARGV[3])
 if not record then return 'LEASE_LOST' end
 redis.call('SET', PAYLOAD .. id, ARGV[4])
-record.lane, record.budget = tonumber(ARGV[5]), ARGV[6]
-record.requests, record.input, record.output = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-if ARGV[14] ~= '' then record.kind, record.longest = ARGV[14], tonumber(ARGV[15]) end
-record.deadline, record.claims = tonumber(ARGV[11]), 0
-record.order = next_order(record.budget, record.lane, ARGV[13])
+local lane, budget, requests, input, output, not_before, deadline, run, before, tenant, kind, longest
+  = unpack(cjson.decode(ARGV[5]))
+record.lane, record.budget, record.requests, record.input, record.output = lane, budget, requests, input, output
+if kind ~= '' then record.kind, record.longest = kind, longest end
+record.deadline, record.claims = deadline, before
+record.order = next_order(budget, lane, tenant)
 save_turns()
 redis.call('SADD', BUDGETS, record.budget)
-local not_before, at = tonumber(ARGV[10]), nil
+local at
 if not_before > now and record.ends == 0 then
   at = make_waiting(id, record, not_before)
 else
