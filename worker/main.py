@@ -11,6 +11,7 @@ from typing import Any
 import click
 import structlog
 
+from promptmill.doctor import Level, check_redis, collect_redis
 from promptmill.errors import BadSettings
 from promptmill.queue import Queue, keys
 from promptmill.results import Status
@@ -60,6 +61,7 @@ def build_worker(
         )
         stack.callback(_say_stopped, worker, pipeline)
         await worker.configure({settings.class_of(settings.model)})
+        await _say_what_redis_may_lose(settings.redis_url or "")
         return pipeline.run
 
     return PacedWorker(
@@ -71,6 +73,14 @@ def build_worker(
         handle_signals=handle_signals,
         orphaned=orphaned,
     )
+
+
+async def _say_what_redis_may_lose(url: str) -> None:
+    for finding in check_redis(await collect_redis(url)):
+        if finding.level is not Level.OK:
+            structlog.get_logger().warning(
+                events.REDIS_UNSAFE, subject=finding.subject, says=finding.says, advice=finding.advice
+            )
 
 
 def _say_stopped(worker: PacedWorker, pipeline: Pipeline) -> None:
