@@ -11,6 +11,8 @@ WORKER_STOPPING: Final = "worker_stopping"
 """worker, running, grace_s: SIGTERM or SIGINT came; nothing is claimed any more"""
 WORKER_STOPPED: Final = "worker_stopped"
 """worker, succeeded, failed, returned"""
+METRICS_SERVED: Final = "metrics_served"
+"""address: where Prometheus may scrape this worker with all of its processes"""
 WORKER_DIED: Final = "worker_died"
 """pid, exit_code, restarts: the supervisor starts another"""
 

@@ -24,6 +24,7 @@ from worker.logs import configure_logs
 from worker.pipeline import Pipeline
 from worker.provider import Provider
 from worker.recorder import Recorder
+from worker.telemetry import exposition, make_meters
 
 
 def build_worker(
@@ -58,6 +59,7 @@ def build_worker(
             provider=provider,
             ensure_lease=worker.leases.ensure,
             worker=worker.name,
+            meters=make_meters(settings.metrics_address),
         )
         stack.callback(_say_stopped, worker, pipeline)
         await worker.configure({settings.class_of(settings.model)})
@@ -110,16 +112,17 @@ def arq_settings(settings: Settings) -> dict[str, Any]:
     configure_logs(settings)
 
     async def run_paced(_ctx: dict[Any, Any]) -> None:
-        worker = build_worker(settings, burst=_arq_was_told_to_burst(), handle_signals=False)
-        running = asyncio.create_task(worker.async_run())
-        try:
-            while not running.done():
-                try:
-                    await asyncio.shield(running)
-                except asyncio.CancelledError:
-                    worker.handle_sig(Signals.SIGTERM)  # at the second one it hands its jobs back at once
-        finally:
-            await worker.close()
+        with exposition(settings):
+            worker = build_worker(settings, burst=_arq_was_told_to_burst(), handle_signals=False)
+            running = asyncio.create_task(worker.async_run())
+            try:
+                while not running.done():
+                    try:
+                        await asyncio.shield(running)
+                    except asyncio.CancelledError:
+                        worker.handle_sig(Signals.SIGTERM)  # at the second one it hands its jobs back at once
+            finally:
+                await worker.close()
         raise asyncio.CancelledError  # arq takes it for a shutdown, and it is one
 
     if settings.redis_url is None:

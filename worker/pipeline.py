@@ -26,6 +26,7 @@ from worker.leases import Lease
 from worker.outcomes import POLICIES, Policy, Verdict, classify
 from worker.provider import Provider
 from worker.recorder import Recorder
+from worker.telemetry import Meters, NoMeters
 
 _ENDED_BY: Final = {Disposition.CANCELLED: Status.CANCELLED, Disposition.EXPIRED: Status.EXPIRED}
 
@@ -49,6 +50,7 @@ class Pipeline:
         provider: Provider,
         ensure_lease: Callable[[Lease], Awaitable[None]],
         worker: str,
+        meters: Meters | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -57,6 +59,7 @@ class Pipeline:
         self._provider = provider
         self._ensure_lease = ensure_lease
         self._endings = Endings(settings, worker=worker, now=now)
+        self._meters = meters or NoMeters()
         self._now = now
         self._chance = chance
         self._log = structlog.get_logger()
@@ -130,6 +133,7 @@ class Pipeline:
             return
         policy = classify(exchange.sighting)
         attempt = attempt_of(claim, exchange, policy)
+        self._meters.attempted(attempt, lane=claim.lane)
         decision = decide(
             policy,
             retry_after=exchange.sighting.retry_after,
@@ -173,6 +177,7 @@ class Pipeline:
         if not await self._recorder.settle(ending.settlement):
             raise LeaseLost(result.job_id)
         self.tally.ended[result.status] += 1
+        self._meters.ended(result, fell_back=ending.claim.route > 0)
         self._log.info(
             events.JOB_ENDED,
             job=result.job_id,

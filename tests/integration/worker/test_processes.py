@@ -69,7 +69,9 @@ async def running(command, environment):
 
 def environment_of(mill, **changes) -> dict[str, str]:
     names = {
-        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START") if name in os.environ
+        name: os.environ[name]
+        for name in ("PATH", "PYTHONPATH", "HOME", "LANG", "COVERAGE_PROCESS_START")
+        if name in os.environ
     }
     settings = {
         "PROMPTMILL_REDIS_URL": mill.settings.redis_url,
