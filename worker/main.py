@@ -24,7 +24,7 @@ from worker.logs import configure_logs
 from worker.pipeline import Pipeline
 from worker.provider import Provider
 from worker.recorder import Recorder
-from worker.telemetry import exposition, make_meters
+from worker.telemetry import exposition, make_meters, start_exporting
 
 
 def build_worker(
@@ -62,6 +62,8 @@ def build_worker(
             meters=make_meters(settings.metrics_address),
         )
         stack.callback(_say_stopped, worker, pipeline)
+        if settings.traces:
+            stack.push_async_callback(asyncio.to_thread, start_exporting())
         await worker.configure({settings.class_of(settings.model)})
         await _say_what_redis_may_lose(settings.redis_url or "")
         return pipeline.run

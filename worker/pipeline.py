@@ -26,7 +26,7 @@ from worker.leases import Lease
 from worker.outcomes import POLICIES, Policy, Verdict, classify
 from worker.provider import Provider
 from worker.recorder import Recorder
-from worker.telemetry import Meters, NoMeters
+from worker.telemetry import Meters, NoMeters, span_of_job, span_of_request, tell_attempt
 
 _ENDED_BY: Final = {Disposition.CANCELLED: Status.CANCELLED, Disposition.EXPIRED: Status.EXPIRED}
 
@@ -124,15 +124,21 @@ class Pipeline:
         return None
 
     async def _attempt(self, work: Work, lease: Lease) -> None:
+        with span_of_job(work.job, lease.claim):
+            await self._send(work, lease)
+
+    async def _send(self, work: Work, lease: Lease) -> None:
         await self._ensure_lease(lease)
         claim, started_at = work.claim, self._now()
         try:
-            exchange = await lease.call.run(self._provider.send(work.request, job_id=work.job.id))
+            with span_of_request(work.request) as span:
+                exchange = await lease.call.run(self._provider.send(work.request, job_id=work.job.id))
+                policy = classify(exchange.sighting)
+                attempt = attempt_of(claim, exchange, policy)
+                tell_attempt(span, attempt, exchange.message)
         except Stopped as stopped:
             await self._stopped(work, lease, stopped, started_at)
             return
-        policy = classify(exchange.sighting)
-        attempt = attempt_of(claim, exchange, policy)
         self._meters.attempted(attempt, lane=claim.lane)
         decision = decide(
             policy,
