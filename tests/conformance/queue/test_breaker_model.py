@@ -45,6 +45,13 @@ class Ends:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """The next probe goes as soon as it may, and this is what it comes to."""
+
+    how: str
+
+
+@dataclass(frozen=True)
 class Resume:
     """The owner lets all go on."""
 
@@ -56,6 +63,9 @@ steps = st.one_of(
     st.builds(Ends, st.just("answered"), st.integers(0, 9), gaps),
     st.builds(Ends, st.sampled_from(["overloaded", *EVERY]), st.integers(0, 9), gaps, st.sampled_from([0, 0, 45_000])),
     st.builds(Ends, st.just("overloaded"), st.integers(0, 9), st.floats(100, 3_000), st.just(0), st.just(25)),
+    st.builds(Ends, st.just("overloaded"), st.integers(0, 9), st.just(190_001.5), st.just(0), st.just(25)),
+    st.builds(Probe, st.sampled_from(["answered", "answered", *EVERY])),
+    st.builds(Probe, st.sampled_from(["answered", "answered", *EVERY])),
     st.builds(Resume),
 )
 
@@ -72,7 +82,7 @@ class Comparison:
         self.month_end = datetime.fromtimestamp(bench.clock() / 1000 + 2_000, UTC).replace(microsecond=0)
         self.replaced = JOBS
 
-    async def run(self, schedule: list[ClaimAll | Ends | Resume]) -> None:
+    async def run(self, schedule: list[ClaimAll | Ends | Probe | Resume]) -> None:
         await self.bench.redis.flushall()
         await self.bench.configure(requests=Pace(RATE, 1_000))
         await self.bench.submit(*self.jobs)
@@ -84,9 +94,13 @@ class Comparison:
                 case Ends():
                     for _ in range(step.times):
                         self.bench.clock.advance(step.later_ms)
-                        await (self.answered(step) if step.how == "answered" else self.failed(step))
+                        await self.end(step)
                         if step.times > 1:
                             await self.claim()
+                case Probe():
+                    self.bench.clock.now = max(self.bench.clock.now, self.model.probe_at) + 1
+                    await self.claim()
+                    await self.end(Ends(step.how, -1, 0))
                 case Resume():
                     await self.bench.queue.resume(CLASS)
                     self.model = replace(self.model.closed(), failures=0, failing_since=0, failed_at=0)
@@ -108,9 +122,11 @@ class Comparison:
                 self.model = self.model.probe(now)
         self.running += claims
 
+    async def end(self, step: Ends) -> None:
+        if self.running:
+            await (self.answered(step) if step.how == "answered" else self.failed(step))
+
     async def answered(self, step: Ends) -> None:
-        if not self.running:
-            return
         claim, now = self.running.pop(step.pick % len(self.running)), self.bench.clock()
         await self.bench.queue.settle([Settlement(claim, Status.SUCCEEDED, used=Cost(1, 10, 20))])
         if self.model.is_probe(job := self.jobs.pop(claim.job_id)):
@@ -122,8 +138,6 @@ class Comparison:
         await self.bench.submit(name)
 
     async def failed(self, step: Ends) -> None:
-        if not self.running:
-            return
         claim, now = self.running.pop(step.pick % len(self.running)), self.bench.clock()
         job, was_closed, reason = self.jobs[claim.job_id], not self.model.is_open, self.model.reason
         wait = 0.0
@@ -190,7 +204,7 @@ class Comparison:
         self.ramp = Ramp(*ramp)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(schedule=st.lists(steps, min_size=5, max_size=40))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(schedule=st.lists(steps, min_size=5, max_size=25))
 async def test_the_model_and_the_scripts_agree_after_every_step(redis, schedule):
     await Comparison(Bench.on(redis)).run(schedule)
