@@ -128,11 +128,12 @@ class Pipeline:
         """Give the job back for the next model that it may ask; no request was sent."""
         claim, job = work.claim, work.job
         route = next_route(claim, job, self._settings)
-        # Where this worker knows none of them another one may: the job waits for a probe like those without fallbacks.
-        wait = self._settings.probe_interval if route is None else timedelta(0)
-        route = claim.route if route is None else route
-        snooze = Snooze(claim, wait=wait, sent=False, used=NOTHING_SENT, **self._rerouted(job, claim, route))
-        await self._recorder.give_back(snooze)
+        if route is None:  # this worker knows the limits of none: another one may, after a while
+            wait = self._settings.probe_interval
+            await self._recorder.give_back(Snooze(claim, wait=wait, sent=False, used=NOTHING_SENT))
+            return
+        changed = self._rerouted(job, claim, route)
+        await self._recorder.give_back(Snooze(claim, sent=False, used=NOTHING_SENT, **changed))
         self._log.info(events.JOB_REROUTED, job=job.id, model=work.request["model"], next=job.models[route])
 
     async def _attempt(self, work: Work, lease: Lease) -> None:
