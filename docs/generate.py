@@ -12,7 +12,7 @@ from promptmill.jobs import MOVES, JobState
 from promptmill.queue import keys
 from promptmill.settings import PREFIX, Settings
 from worker import events
-from worker.outcomes import POLICIES
+from worker.outcomes import POLICIES, Policy, Verdict
 from worker.quality import METRICS
 
 FOLDER = Path(__file__).parent
@@ -56,7 +56,7 @@ def outcomes() -> str:
     """Return what an attempt can come to, and what follows."""
     rows = [
         f"| `{policy.name}` | {policy.says} | {policy.blame} | {policy.verdict.value} "
-        f"| {'yes' if policy.verdict.value == 'retry' else 'no'} | {'yes' if policy.fallback else 'no'} |"
+        f"| {_of_attempts(policy)} | {'yes' if policy.trips else 'no'} | {'yes' if policy.fallback else 'no'} |"
         for policy in POLICIES.values()
     ]
     return "\n".join(
@@ -65,14 +65,23 @@ def outcomes() -> str:
             "",
             "Generated from `worker.outcomes.POLICIES`. *final*: a dead letter at once, or a fallback; *retry*: again",
             "after a backoff with full jitter; *wait*: likewise, using up no attempt; *pause*: nobody sends on that",
-            "budget for a time; *park*: likewise, until its owner mends something; tried again every `probe_interval`.",
+            "budget for a time; *park*: nobody sends until its owner mends something, but one request at every",
+            "`probe_interval`. What *trips the breaker* does the same to a model class, 20 in a row, until a probe is",
+            "answered. Such a failure uses up an attempt only if others were answered since the job failed before:",
+            "in an outage nobody is.",
             "",
-            "| outcome | meaning | whose fault | verdict | uses up an attempt | another model may be asked |",
-            "|---|---|---|---|---|---|",
+            "| outcome | meaning | whose fault | verdict | uses up an attempt | trips breaker | asks another model |",
+            "|---|---|---|---|---|---|---|",
             *rows,
             "",
         ]
     )
+
+
+def _of_attempts(policy: Policy) -> str:
+    if policy.verdict is not Verdict.RETRY:
+        return "no"
+    return "if others are answered" if policy.trips else "yes"
 
 
 def settings_page() -> str:

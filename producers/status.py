@@ -37,6 +37,9 @@ RECORD: Final = (
     "longest",
     "reserved_input",
     "reserved_output",
+    "fallbacks",
+    "failed_at",
+    "blamed",
 )
 """Fields of a record, in order; see promptmill/queue/lua/_record.lua. A test compares the two."""
 

@@ -116,7 +116,8 @@ class Settings(BaseSettings):
     grace: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(seconds=30)
     """How long running calls may go on after SIGTERM before their jobs are handed back."""
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 6
-    """Attempts that a job may use up; rate limits, outages, deploys and parked budgets use up none."""
+    """Attempts that a job may use up; rate limits, outages, deploys and parked budgets use up none. A failure of the
+    provider is one only if others were answered since the job failed before."""
     max_lost_leases: Positive = 10
     """A job that was running when so many workers died becomes a dead letter: it may be what kills them."""
     backoff: Seconds = timedelta(seconds=1)
@@ -124,7 +125,19 @@ class Settings(BaseSettings):
     max_backoff: Seconds = timedelta(seconds=60)
     """The mean wait doubles no further than this."""
     probe_interval: Seconds = timedelta(seconds=30)
-    """How long a parked budget rests before jobs are let through again, to see whether the cause is gone."""
+    """While a model class is out, or the account is refused, one request goes at this interval to see whether that is
+    over; all others wait in the queue."""
+    spend_probe_interval: Seconds = timedelta(minutes=15)
+    """Likewise while a spend limit is reached: it ends at 00:00 UTC on the first of the month, or when its owner raises
+    it."""
+    outage_patience: Seconds = timedelta(hours=6)
+    """How long a model class may answer nobody before its failures use up attempts: what always fails must end, even
+    where nothing else is left to show that the provider works."""
+    fallback_after: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(seconds=30)
+    """How long jobs that name fallbacks wait for a model class that is out before they ask the next one."""
+    retry_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of a model class's rate that retries may take, beyond a few; what exceeds it waits longer. A retry that is
+    answered takes nothing of it."""
     connect_timeout: Seconds = timedelta(seconds=10)
     """Longest wait for a connection to the API."""
     read_timeout: Seconds = timedelta(seconds=120)
@@ -161,6 +174,9 @@ class Settings(BaseSettings):
         "backoff",
         "max_backoff",
         "probe_interval",
+        "spend_probe_interval",
+        "outage_patience",
+        "fallback_after",
         "connect_timeout",
         "read_timeout",
         "attempt_timeout",

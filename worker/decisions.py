@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from promptmill.jobs import Job
 from promptmill.models import UnknownModel
-from promptmill.queue import Claim
+from promptmill.queue import Claim, Effect, Report, Standing
 from promptmill.settings import Settings
 from worker.outcomes import Policy, Verdict
 
@@ -34,10 +34,32 @@ class GoBack:
 Decision = Settle | GoBack
 
 
+def report_on(
+    policy: Policy, claim: Claim, *, retry_after: timedelta | None, settings: Settings, now: datetime
+) -> Report | None:
+    """Return what the fleet is to be told of an attempt that came to `policy`; None where it tells nothing."""
+    if policy.verdict not in {Verdict.RETRY, Verdict.WAIT, Verdict.PARK}:
+        return None
+    parks = policy.verdict is Verdict.PARK
+    return Report(
+        claim=claim,
+        outcome=policy.name,
+        effect=Effect.PARKS if parks else Effect.TRIPS if policy.trips else Effect.NONE,
+        may_use_attempt=policy.personal or policy.verdict is Verdict.RETRY,
+        probe_every=settings.spend_probe_interval if policy.monthly else settings.probe_interval,
+        ends_at=_next_month(now) if policy.monthly else None,
+        retry_after=timedelta(0) if parks or retry_after is None else retry_after,
+        fallback_after=settings.fallback_after if policy.fallback else None,
+        outage_patience=settings.outage_patience,
+        retry_share=settings.retry_share,
+    )
+
+
 def decide(
     policy: Policy,
     *,
     retry_after: timedelta | None,
+    standing: Standing,
     claim: Claim,
     job: Job,
     settings: Settings,
@@ -45,32 +67,43 @@ def decide(
 ) -> Decision:
     """Return what is to be done with `job` after an attempt came to `policy`.
 
-    `chance` returns a number in [0, 1): backoff is spread over the whole interval, so that jobs that failed together
-    do not come back together.
+    `standing` is what the fleet answered to the report. `chance` returns a number in [0, 1): backoff is spread over the
+    whole interval, so that jobs that failed together do not come back together.
     """
-    onward = _next_route(policy, claim, job, settings)
+    onward = next_route(claim, job, settings) if policy.fallback else None
+    asked_to_wait = retry_after or policy.pause or timedelta(0)
+    # Whoever asks for a wait is obeyed; another model need not wait for it.
+    elsewhere = onward if asked_to_wait > settings.fallback_after else None
     decision: Decision = Settle()
     match policy.verdict:
         case Verdict.ANSWERED:
             pass
         case Verdict.FINAL:
             decision = _fall_back(onward)
-        case Verdict.RETRY if claim.attempts + 1 >= _allowed_attempts(claim, job, settings):
+        case Verdict.PARK if policy.personal and standing.to_blame:
             decision = _fall_back(onward)
-        case Verdict.RETRY:
-            wait = max(backoff(claim.attempts, settings, chance), retry_after or timedelta(0))
-            decision = GoBack(wait, uses_attempt=True, route=claim.route)
-        case Verdict.WAIT if onward is not None and claim.number >= _allowed_attempts(claim, job, settings):
-            decision = GoBack(timedelta(0), uses_attempt=False, route=onward)
-        case Verdict.WAIT:
-            wait = max(backoff(claim.number - 1, settings, chance), retry_after or timedelta(0))
-            decision = GoBack(wait, uses_attempt=False, route=claim.route)
-        case Verdict.PAUSE:
-            pause = retry_after or policy.pause
-            decision = GoBack(timedelta(0), uses_attempt=False, route=claim.route, pause=pause)
         case Verdict.PARK:
-            decision = GoBack(timedelta(0), uses_attempt=False, route=claim.route, pause=settings.probe_interval)
+            decision = GoBack(timedelta(0), uses_attempt=False, route=claim.route)
+        case Verdict.PAUSE:
+            route = claim.route if elsewhere is None else elsewhere
+            decision = GoBack(timedelta(0), uses_attempt=False, route=route, pause=asked_to_wait)
+        case Verdict.RETRY | Verdict.WAIT:
+            used_up = (job.max_attempts or settings.max_attempts) * (claim.route + 1)
+            if policy.verdict is Verdict.RETRY and standing.to_blame:
+                wait = max(backoff(claim.attempts, settings, chance), asked_to_wait, standing.wait)
+                again = _again(claim, wait, elsewhere, uses_attempt=True)
+                decision = _fall_back(onward) if claim.attempts + 1 >= used_up else again
+            else:
+                wait = max(backoff(claim.number - 1, settings, chance), asked_to_wait, standing.wait)
+                onward = onward if claim.number >= used_up else elsewhere
+                decision = _again(claim, timedelta(0) if standing.is_out else wait, onward, uses_attempt=False)
     return decision
+
+
+def _again(claim: Claim, wait: timedelta, elsewhere: int | None, *, uses_attempt: bool) -> Decision:
+    if elsewhere is not None:
+        return GoBack(timedelta(0), uses_attempt=uses_attempt, route=elsewhere)
+    return GoBack(wait, uses_attempt=uses_attempt, route=claim.route)
 
 
 def backoff(failures: int, settings: Settings, chance: Callable[[], float]) -> timedelta:
@@ -79,19 +112,19 @@ def backoff(failures: int, settings: Settings, chance: Callable[[], float]) -> t
     return 2 * mean * chance()
 
 
-def _allowed_attempts(claim: Claim, job: Job, settings: Settings) -> int:
-    """Return how many attempts the job may use up until its present model has had its share."""
-    return (job.max_attempts or settings.max_attempts) * (claim.route + 1)
-
-
-def _next_route(policy: Policy, claim: Claim, job: Job, settings: Settings) -> int | None:
-    """Return the next fallback where another model might answer, passing over those without known limits here."""
-    if policy.fallback:
-        for route in range(claim.route + 1, len(job.models)):
-            with contextlib.suppress(UnknownModel):  # the producer's settings knew it, this worker's do not
-                settings.class_of(job.models[route])
-                return route
+def next_route(claim: Claim, job: Job, settings: Settings) -> int | None:
+    """Return the next fallback, passing over those without known limits here; None where there is none."""
+    for route in range(claim.route + 1, len(job.models)):
+        with contextlib.suppress(UnknownModel):  # the producer's settings knew it, this worker's do not
+            settings.class_of(job.models[route])
+            return route
     return None
+
+
+def _next_month(now: datetime) -> datetime:
+    """Return when the spend limits of this month end."""
+    first = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return (first + timedelta(days=31)).replace(day=1)
 
 
 def _fall_back(onward: int | None) -> Decision:

@@ -31,13 +31,13 @@ class Verdict(Enum):
     FINAL = "final"
     """The same request would fail again: a dead letter, unless a fallback may answer it."""
     RETRY = "retry"
-    """Again after a backoff; uses up an attempt."""
+    """Again after a backoff; uses up an attempt if the job is to blame."""
     WAIT = "wait"
     """Again after a backoff; the job is not to blame, so no attempt is used up (I3)."""
     PAUSE = "pause"
     """Nobody sends on this budget for a time; no attempt is used up."""
     PARK = "park"
-    """As PAUSE, until the owner mends something: said loudly, tried again at every probe interval."""
+    """Nobody sends on this budget until the owner mends something: said loudly, one request at every probe interval."""
 
 
 class Wire(StrEnum):
@@ -91,6 +91,13 @@ class Policy:
     """For people: what it means, and what to do where the owner can do something."""
     fallback: bool = False
     """Whether another model might answer."""
+    trips: bool = False
+    """Whether enough of them in a row mean that the provider is out: nobody sends then but a probe now and then. No job
+    is to blame for one unless others are answered meanwhile."""
+    monthly: bool = False
+    """Of PARK: whether it ends with the month."""
+    personal: bool = False
+    """Of PARK: whether it may concern one job alone, which then becomes a dead letter."""
     pause: timedelta | None = None
     """Of PAUSE: how long where the provider names no time."""
     billed: bool = False
@@ -107,6 +114,7 @@ _ROWS: Final = (
         Blame.OURS,
         Verdict.PAUSE,
         "the rate limit was hit: everybody waits",
+        fallback=True,
         pause=timedelta(seconds=5),
         unread=True,
     ),
@@ -115,6 +123,7 @@ _ROWS: Final = (
         Blame.OURS,
         Verdict.PAUSE,
         "use rose too fast for the provider",
+        fallback=True,
         pause=timedelta(seconds=15),
         unread=True,
     ),
@@ -123,32 +132,61 @@ _ROWS: Final = (
         Blame.OURS,
         Verdict.PARK,
         "a spend limit is reached: raise it in the Claude Console, or wait for the next month",
+        monthly=True,
     ),
     Policy("bad_key", Blame.OURS, Verdict.PARK, "the API key was refused: set a valid ANTHROPIC_API_KEY"),
     Policy("billing_problem", Blame.OURS, Verdict.PARK, "the account has a billing problem: see the Claude Console"),
     Policy(
-        "not_permitted", Blame.OURS, Verdict.PARK, "the API key may not do this: check its workspace and model access"
+        "not_permitted",
+        Blame.OURS,
+        Verdict.PARK,
+        "the API key may not do this: check its workspace and model access",
+        personal=True,
     ),
     Policy("invalid_request", Blame.OURS, Verdict.FINAL, "the request is not valid: mend it, then redrive"),
     Policy("not_found", Blame.OURS, Verdict.FINAL, "no such model or resource, or it was retired", fallback=True),
     Policy("too_large", Blame.OURS, Verdict.FINAL, "the request is larger than the API takes"),
-    Policy("request_timeout", Blame.NETWORK, Verdict.RETRY, "the API waited too long for the request"),
+    Policy("request_timeout", Blame.NETWORK, Verdict.RETRY, "the API waited too long for the request", trips=True),
     Policy("conflict", Blame.PROVIDER, Verdict.RETRY, "the API reported a conflict"),
-    Policy("server_error", Blame.PROVIDER, Verdict.RETRY, "the API failed", fallback=True),
-    Policy("unavailable", Blame.PROVIDER, Verdict.WAIT, "the API is not available", fallback=True),
-    Policy("gateway_timeout", Blame.PROVIDER, Verdict.RETRY, "the API took too long", fallback=True, billed=True),
-    Policy("overloaded", Blame.PROVIDER, Verdict.WAIT, "the API is overloaded", fallback=True),
+    Policy("server_error", Blame.PROVIDER, Verdict.RETRY, "the API failed", fallback=True, trips=True),
+    Policy("unavailable", Blame.PROVIDER, Verdict.WAIT, "the API is not available", fallback=True, trips=True),
+    Policy(
+        "gateway_timeout",
+        Blame.PROVIDER,
+        Verdict.RETRY,
+        "the API took too long",
+        fallback=True,
+        billed=True,
+        trips=True,
+    ),
+    Policy("overloaded", Blame.PROVIDER, Verdict.WAIT, "the API is overloaded", fallback=True, trips=True),
     # What the network does
-    Policy("connection_failed", Blame.NETWORK, Verdict.WAIT, "no connection to the API", unread=True),
-    Policy("tls_failed", Blame.NETWORK, Verdict.WAIT, "no secure connection to the API", unread=True),
-    Policy("timed_out", Blame.NETWORK, Verdict.RETRY, "no answer in time", fallback=True, billed=True),
-    Policy("cut_off", Blame.NETWORK, Verdict.RETRY, "the connection broke during the answer", billed=True),
+    Policy("connection_failed", Blame.NETWORK, Verdict.WAIT, "no connection to the API", unread=True, trips=True),
+    Policy("tls_failed", Blame.NETWORK, Verdict.WAIT, "no secure connection to the API", unread=True, trips=True),
+    Policy("timed_out", Blame.NETWORK, Verdict.RETRY, "no answer in time", fallback=True, billed=True, trips=True),
+    Policy("cut_off", Blame.NETWORK, Verdict.RETRY, "the connection broke during the answer", billed=True, trips=True),
     Policy("interrupted", Blame.OURS, Verdict.WAIT, "this worker was stopped during the call", billed=True),
     # A 200 that is no answer
-    Policy("empty_body", Blame.PROVIDER, Verdict.RETRY, "status 200 with an empty body", billed=True),
-    Policy("not_json", Blame.PROVIDER, Verdict.RETRY, "status 200 with a body that is not JSON", billed=True),
-    Policy("not_a_message", Blame.PROVIDER, Verdict.RETRY, "status 200 with JSON that is not a Message", billed=True),
-    Policy("incomplete_message", Blame.PROVIDER, Verdict.RETRY, "a Message without stop reason or usage", billed=True),
+    Policy("empty_body", Blame.PROVIDER, Verdict.RETRY, "status 200 with an empty body", billed=True, trips=True),
+    Policy(
+        "not_json", Blame.PROVIDER, Verdict.RETRY, "status 200 with a body that is not JSON", billed=True, trips=True
+    ),
+    Policy(
+        "not_a_message",
+        Blame.PROVIDER,
+        Verdict.RETRY,
+        "status 200 with JSON that is not a Message",
+        billed=True,
+        trips=True,
+    ),
+    Policy(
+        "incomplete_message",
+        Blame.PROVIDER,
+        Verdict.RETRY,
+        "a Message without stop reason or usage",
+        billed=True,
+        trips=True,
+    ),
     Policy("empty_answer", Blame.PROVIDER, Verdict.FINAL, "a Message without content", fallback=True, billed=True),
     Policy("refused", Blame.PROVIDER, Verdict.FINAL, "the model refused to answer", fallback=True, billed=True),
     # What never reached the API
@@ -159,7 +197,7 @@ _ROWS: Final = (
     Policy("bad_job", Blame.OURS, Verdict.FINAL, "the job's fields do not fit"),
     Policy("lost_too_often", Blame.UNKNOWN, Verdict.FINAL, "too many workers died while they ran this job"),
     # Everything else
-    Policy("unrecognised", Blame.UNKNOWN, Verdict.RETRY, "nothing that is known", billed=True),
+    Policy("unrecognised", Blame.UNKNOWN, Verdict.RETRY, "nothing that is known", billed=True, trips=True),
     Policy("internal_error", Blame.OURS, Verdict.RETRY, "a fault in promptmill or the SDK: report it", billed=True),
 )
 

@@ -13,14 +13,14 @@ import structlog
 from promptmill.errors import BadInput, LeaseLost
 from promptmill.jobs import Job
 from promptmill.lines import job_from_line
-from promptmill.queue import Claim, Disposition, Snooze, expected_cost, prepare
+from promptmill.queue import Claim, Disposition, Snooze, Standing, expected_cost, prepare
 from promptmill.results import Attempt, Status
 from promptmill.settings import Settings
 from promptmill.store import AttemptRecord
 from promptmill.wire import Envelope, Unreadable, job_fields, unpack_envelope, unpack_job
 from worker import events
 from worker.calls import Stopped, StopReason
-from worker.decisions import GoBack, decide
+from worker.decisions import GoBack, decide, next_route, report_on
 from worker.endings import NOTHING_SENT, Ending, Endings, Work, attempt_of, interrupted_attempt, used_by
 from worker.leases import Lease
 from worker.outcomes import POLICIES, Policy, Verdict, classify
@@ -63,7 +63,7 @@ class Pipeline:
         self._now = now
         self._chance = chance
         self._log = structlog.get_logger()
-        self._paused_until: dict[tuple[str, Verdict], datetime] = {}
+        self._paused_until: dict[str, datetime] = {}
         """Until when the pauses last that were said."""
         self.tally = Tally()
 
@@ -79,12 +79,12 @@ class Pipeline:
                 case Ending() as ending:
                     await self._end(ending, lease)
                 case None:
-                    self._log.info(events.JOB_ADOPTED, job=lease.claim.job_id)
+                    pass
         except LeaseLost:
             self._log.warning(events.LEASE_LOST, job=lease.claim.job_id)
 
     async def _load(self, claim: Claim) -> Work | Ending | None:
-        """Return work to be sent, or how the job ends without; None when it was adopted."""
+        """Return work to be sent, or how the job ends without; None when it was adopted or is to ask another model."""
         read = self._read(claim)
         if found := await self._recorder.finished(claim.job_id):
             return self._endings.found(read, found)
@@ -94,6 +94,9 @@ class Pipeline:
             return self._endings.without_answer(read, status, await self._attempts_before(claim), used=NOTHING_SENT)
         if claim.lost >= self._settings.max_lost_leases:
             return self._endings.given_up(read, await self._attempts_before(claim))
+        if claim.disposition is Disposition.REROUTE:
+            await self._reroute(read)
+            return None
         return await self._adopt(read) if claim.disposition is Disposition.FOREIGN else read
 
     def _read(self, claim: Claim) -> Work | Ending:
@@ -121,7 +124,20 @@ class Pipeline:
         except BadInput as error:
             return self._endings.buried(work.claim, "bad_job", str(error))
         await self._recorder.adopt(work.claim, submission)
+        self._log.info(events.JOB_ADOPTED, job=work.job.id)
         return None
+
+    async def _reroute(self, work: Work) -> None:
+        """Give the job back for the next model that it may ask; no request was sent."""
+        claim, job = work.claim, work.job
+        route = next_route(claim, job, self._settings)
+        if route is None:  # this worker knows the limits of none: another one may, after a while
+            wait = self._settings.probe_interval
+            await self._recorder.give_back(Snooze(claim, wait=wait, sent=False, used=NOTHING_SENT))
+            return
+        changed = self._rerouted(job, claim, route)
+        await self._recorder.give_back(Snooze(claim, sent=False, used=NOTHING_SENT, **changed))
+        self._log.info(events.JOB_REROUTED, job=job.id, model=work.request["model"], next=job.models[route])
 
     async def _attempt(self, work: Work, lease: Lease) -> None:
         with span_of_job(work.job, lease.claim):
@@ -140,9 +156,11 @@ class Pipeline:
             await self._stopped(work, lease, stopped, started_at)
             return
         self._meters.attempted(attempt, lane=claim.lane)
+        retry_after = exchange.sighting.retry_after
         decision = decide(
             policy,
-            retry_after=exchange.sighting.retry_after,
+            retry_after=retry_after,
+            standing=await self._report(claim, policy, retry_after),
             claim=claim,
             job=work.job,
             settings=self._settings,
@@ -154,6 +172,24 @@ class Pipeline:
         attempts = (*await self._attempts_before(claim), attempt)
         end = self._endings.answered if policy.verdict is Verdict.ANSWERED else self._endings.failed
         await self._end(end(work, exchange, attempts), lease)
+
+    async def _report(self, claim: Claim, policy: Policy, retry_after: timedelta | None) -> Standing:
+        """Tell the fleet of a failure, and whoever reads the log where it is news to all of them."""
+        report = report_on(policy, claim, retry_after=retry_after, settings=self._settings, now=self._now())
+        if report is None:
+            return Standing()
+        standing = await self._recorder.report(report)
+        if standing.is_news:
+            parks = policy.verdict is Verdict.PARK
+            say = self._log.error if parks else self._log.warning
+            say(
+                events.BUDGET_PARKED if parks else events.BREAKER_OPENED,
+                model_class=claim.budget,
+                outcome=policy.name,
+                says=policy.says,
+                probe_s=_seconds(report.probe_every),
+            )
+        return standing
 
     async def _stopped(self, work: Work, lease: Lease, stopped: Stopped, started_at: datetime) -> None:
         """Deal with a call that was not awaited to its end."""
@@ -182,6 +218,8 @@ class Pipeline:
         result = ending.result
         if not await self._recorder.settle(ending.settlement):
             raise LeaseLost(result.job_id)
+        if ending.claim.probe and result.ok and ending.entries:
+            self._log.info(events.BREAKER_CLOSED, model_class=ending.claim.budget)
         self.tally.ended[result.status] += 1
         self._meters.ended(result, fell_back=ending.claim.route > 0)
         self._log.info(
@@ -207,21 +245,13 @@ class Pipeline:
         await self._ensure_lease(lease)
         if attempt is not None:
             await self._recorder.record(AttemptRecord(job.id, attempt))
-        changed: dict[str, Any] = {}
-        if decision.route != claim.route:
-            request = {**job.request, "model": job.models[decision.route]}
-            changed = {
-                "route": decision.route,
-                "budget": self._settings.class_of(request["model"]),
-                "cost": expected_cost(request, self._settings),
-            }
         snooze = Snooze(
             claim=claim,
             wait=decision.wait,
             uses_attempt=decision.uses_attempt,
             sent=attempt is not None,
             used=NOTHING_SENT if attempt is None else used_by(claim, attempt),
-            **changed,
+            **self._rerouted(job, claim, decision.route),
         )
         if decision.pause is not None:
             self._say_pause(claim.budget, policy, decision.pause)
@@ -240,24 +270,24 @@ class Pipeline:
             request_id=attempt.request_id if attempt else None,
         )
 
+    def _rerouted(self, job: Job, claim: Claim, route: int) -> dict[str, Any]:
+        """Return what a snooze says of the model to be asked next: nothing where it is the same."""
+        if route == claim.route:
+            return {}
+        request = {**job.request, "model": job.models[route]}
+        return {
+            "route": route,
+            "budget": self._settings.class_of(request["model"]),
+            "cost": expected_cost(request, self._settings),
+        }
+
     def _say_pause(self, model_class: str, policy: Policy, pause: timedelta) -> None:
         """Log a pause once: those who were under way when it began run into the same wall."""
-        now, key = self._now(), (model_class, policy.verdict)
-        if now < self._paused_until.get(key, now):
+        now = self._now()
+        if now < self._paused_until.get(model_class, now):
             return
-        self._paused_until[key] = now + pause
-        if policy.verdict is Verdict.PARK:
-            self._log.error(
-                events.BUDGET_PARKED,
-                model_class=model_class,
-                outcome=policy.name,
-                says=policy.says,
-                probe_s=_seconds(pause),
-            )
-        else:
-            self._log.warning(
-                events.BUDGET_PAUSED, model_class=model_class, outcome=policy.name, pause_s=_seconds(pause)
-            )
+        self._paused_until[model_class] = now + pause
+        self._log.warning(events.BUDGET_PAUSED, model_class=model_class, outcome=policy.name, pause_s=_seconds(pause))
 
 
 def _seconds(duration: timedelta | None) -> float | None:

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 import structlog
 
 from promptmill.errors import QueueUnavailable, StoreUnavailable
-from promptmill.queue import Claim, Queue, Settlement, Snooze, Submission
+from promptmill.queue import Claim, Queue, Report, Settlement, Snooze, Standing, Submission
 from promptmill.results import Attempt, Result
 from promptmill.store import Entry, ResultStore
 from worker import events
@@ -68,6 +68,10 @@ class Recorder:
         if pause is not None:
             await self._with_redis(lambda: self._queue.block(snooze.claim.budget, pause, reason, refused=snooze.claim))
         await self._with_redis(lambda: self._queue.snooze(snooze))
+
+    async def report(self, report: Report) -> Standing:
+        """Tell the fleet of a request that came to nothing. Raises LeaseLost."""
+        return await self._with_redis(lambda: self._queue.report(report))
 
     async def adopt(self, claim: Claim, submission: Submission) -> None:
         """Take a job in that an arq client enqueued. Raises LeaseLost."""

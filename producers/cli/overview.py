@@ -41,6 +41,12 @@ class BudgetView:
     """How long until the next request may be sent, tokens aside."""
     blocked_until: datetime | None
     blocked_because: str | None
+    out_since: datetime | None
+    """Since when the provider answers nobody, or refuses the account: probes find out when that is over."""
+    out_because: str | None
+    next_probe: datetime | None
+    out_until: datetime | None
+    """When it ends at the latest, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,19 +141,23 @@ async def _budget(redis: Redis, name: str, now: datetime) -> BudgetView:
     whole = [d for d in DIMENSIONS if {f"{d}_rate", f"{d}_burst", f"{d}_tat"} <= fields.keys()]
     rates = {d: float(fields[f"{d}_rate"]) for d in whole}  # a budget that lost a field is configured anew by a worker
     tats = {d: float(fields[f"{d}_tat"]) for d in rates}
-    blocked_ms = float(fields.get("blocked_until", 0))
-    next_ms = blocked_ms
+    blocked_ms, probe_ms = float(fields.get("blocked_until", 0)), float(fields.get("probe_at", 0))
+    next_ms = max(blocked_ms, probe_ms)
     if "requests" in rates:
         burst = float(fields["requests_burst"])
-        next_ms = max(blocked_ms, tats["requests"] + (min(1, burst) - burst) * MS_PER_MINUTE / rates["requests"])
+        next_ms = max(next_ms, tats["requests"] + (min(1, burst) - burst) * MS_PER_MINUTE / rates["requests"])
     return BudgetView(
         name=name,
         lanes=dict(zip((lane.value for lane in Lane), counts, strict=True)),
         per_minute=rates,
         debt_ms={d: max(0.0, round(tat - now_ms, 1)) for d, tat in tats.items()},
         next_request_ms=max(0.0, round(next_ms - now_ms, 1)),
-        blocked_until=datetime.fromtimestamp(blocked_ms / 1000, UTC) if blocked_ms > now_ms else None,
+        blocked_until=_time(blocked_ms / 1000) if blocked_ms > now_ms else None,
         blocked_because=fields.get("reason") if blocked_ms > now_ms else None,
+        out_since=_time(float(fields["open_since"]) / 1000) if "open_since" in fields else None,
+        out_because=fields.get("open_reason"),
+        next_probe=_time(probe_ms / 1000) if probe_ms else None,
+        out_until=_time(until_ms / 1000) if (until_ms := float(fields.get("open_until", 0))) > now_ms else None,
     )
 
 

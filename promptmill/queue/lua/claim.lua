@@ -1,4 +1,4 @@
--- needs: keys, record, learned, budget, alarm
+-- needs: keys, record, learned, budget, breaker, alarm
 -- Lease jobs to a worker: those that may be sent now, in lane order, and no others. A job for which there is no
 -- budget stays in the queue.
 -- ARGV  1 now (ms, or '')   2 worker   3 lease (ms)   4 most jobs to lease   5 prefix of their tokens
@@ -6,13 +6,14 @@
 --   wait   ms until this worker should claim again unless it is woken; -1: when one of its jobs has ended
 --   class  model classes with jobs but without limits: configure them and claim again
 --   claim  {id, disposition, token, claims, attempts, lost, route, lane, budget, input and output reserved,
---          payload or false}
---          disposition: 'run'; 'cancelled' or 'expired': only to be ended; 'foreign': to be adopted or buried
+--          1 if it is a probe of an open breaker, payload or false}
+--          disposition: 'run'; 'reroute': to be sent to its next model; 'cancelled' or 'expired': only to be ended;
+--          'foreign': to be adopted or buried
 local now, worker, lease_ms, most, prefix = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local claims, unconfigured = {}, {}
 run_when_full()
 
-local function lease(id, record, disposition, cost)
+local function lease(id, record, disposition, cost, probe)
   record.state, record.claims = 'l', record.claims + 1
   record.token = prefix .. '.' .. (#claims + 1)
   record.charged = cost and math.floor(now) or 0
@@ -21,7 +22,8 @@ local function lease(id, record, disposition, cost)
   save_record(id, record)
   claims[#claims + 1] = {
     id, disposition, record.token, record.claims, record.attempts, record.lost, record.route,
-    record.lane, record.budget, record.reserved_input, record.reserved_output, redis.call('GET', PAYLOAD .. id),
+    record.lane, record.budget, record.reserved_input, record.reserved_output,
+    probe and 1 or 0, redis.call('GET', PAYLOAD .. id),
   }
 end
 
@@ -73,14 +75,38 @@ end
 -- Lanes that are owed a share of the budget go before those above them.
 local function head(class, budget)
   for lane = 2, 3 do
-    if budget and is_owed(budget, lane, now) then
+    if budget and not budget.open_since and is_owed(budget, lane, now) then
       local id, record = first_of(class, lane)
       if id then return id, record end
     end
   end
-  for lane = 1, 3 do
-    local id, record = first_of(class, lane)
+  -- Probes take the lanes in turn: one that holds nothing but what fails must not be the only one that is tried.
+  local probed = budget and budget.probed_lane or 0
+  for n = 1, 3 do
+    local id, record = first_of(class, (probed + n - 1) % 3 + 1)
     if id then return id, record end
+  end
+end
+
+-- A class that has been out for long: its jobs that may ask another model do not wait for it. Lanes are looked through
+-- once between two probes, a bounded part in each call.
+local function reroute(class, budget)
+  for lane = 1, 3 do
+    local name, key = 'looked' .. lane, LANE .. class .. ':' .. lane
+    local looked = budget[name] or 0
+    local ids = redis.call('ZRANGE', key, looked, looked + bound - 1)
+    for _, id in ipairs(ids) do
+      if #claims >= most then break end
+      local record = load_record(id)
+      if record and record.state == 'r' and record.ends == 0 and record.fallbacks > record.route then
+        leave_lane(id, record)
+        lease(id, record, 'reroute')
+      else
+        looked = looked + 1
+      end
+    end
+    if #ids > 0 then put(budget, name, looked) end
+    if #ids == bound or #claims >= most then again = true end
   end
 end
 
@@ -88,6 +114,7 @@ local turns, slot = {}, nil
 for _, class in ipairs(more_due and {} or redis.call('SMEMBERS', BUDGETS)) do
   local budget = load_budget(class)
   if budget then
+    if budget.reroute_at and now >= budget.reroute_at then reroute(class, budget) end
     turns[#turns + 1] = { class = class, budget = budget }
   elseif head(class) then
     unconfigured[#unconfigured + 1] = class
@@ -109,7 +136,8 @@ while #turns > 0 do
         charge_lane(turn.budget, record, cost, now)
         turn.charged = true
         leave_lane(id, record)
-        lease(id, record, 'run', cost)
+        lease(id, record, 'run', cost, turn.budget.open_since)
+        if turn.budget.open_since then let_probe(turn.budget, record.lane, now) end
         going[#going + 1] = turn
       end
     end

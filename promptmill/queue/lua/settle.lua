@@ -1,18 +1,21 @@
--- needs: keys, record, learned, budget
+-- needs: keys, record, learned, budget, breaker, alarm
 -- Take ended jobs out of Redis, leave their results for whoever waits, and announce them. Needs the leases.
--- ARGV  nine for each job:
+-- ARGV  1 now (ms, or ''); then nine for each job:
 --       id, token, result ('' for none), how long to keep it (ms), run or '', status,
 --       input tokens used, output tokens used ('' where nobody knows), cost (nano-USD)
 -- Returns for each job, in order: 'OK' or 'LEASE_LOST'.
-local answers = {}
+local now, answers, goes_on = clock(ARGV[1]), {}, false
 run_when_full()
-for base = 0, #ARGV - 1, 9 do
+for base = 1, #ARGV - 1, 9 do
   local id, token, result, keep_ms = ARGV[base + 1], ARGV[base + 2], ARGV[base + 3], tonumber(ARGV[base + 4])
   local run, status, input, output = ARGV[base + 5], ARGV[base + 6], ARGV[base + 7], ARGV[base + 8]
   local record = leased_record(id, token)
   if record then
     reconcile(record, input, output)
-    if status == 'succeeded' then learn(record, input, output) end
+    if status == 'succeeded' then
+      learn(record, input, output)
+      if was_answered(record, input, output) then goes_on = note_answer(record, now) or goes_on end
+    end
     redis.call('ZREM', QUEUE, id)
     redis.call('HDEL', JOBS, id)
     redis.call('DEL', PAYLOAD .. id)
@@ -31,4 +34,5 @@ for base = 0, #ARGV - 1, 9 do
     answers[#answers + 1] = 'LEASE_LOST'
   end
 end
+if goes_on then ensure_alarm(now, now) end
 return answers

@@ -1,4 +1,4 @@
--- needs: keys, record, learned, budget, turns, alarm
+-- needs: keys, record, learned, budget, breaker, turns, alarm
 -- Give a job back to the queue, at once or until a time; perhaps for another model. Needs the lease.
 -- ARGV  1 now (ms, or '')   2 id   3 token   4 wait (ms; 0: ready at once)   5 attempts used up (0 or 1)
 --       6 input tokens used   7 output tokens used ('' where nobody knows)
@@ -13,11 +13,13 @@ reconcile(record, ARGV[6], ARGV[7])
 record.attempts = record.attempts + tonumber(ARGV[5])
 if ARGV[12] == '0' then record.claims = record.claims - 1 end
 if ARGV[10] ~= '' then record.input, record.output = tonumber(ARGV[10]), tonumber(ARGV[11]) end
+step_back(record)
 if ARGV[9] ~= record.budget then
   -- Orders of one budget mean nothing in another. All that come from there are as one tenant: an outage of one model
   -- must not put its whole backlog before those who asked for the other.
   record.order = next_order(ARGV[9], record.lane, 'from ' .. record.budget, record)
   save_turns()
+  record.failed_at, record.blamed = 0, 0
 end
 record.route, record.budget = tonumber(ARGV[8]), ARGV[9]
 local at

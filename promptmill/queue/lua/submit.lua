@@ -2,8 +2,8 @@
 -- Put jobs into the queue: payload, record, place and cost at once, each once by its id.
 -- ARGV  1 now (ms, or '' for Redis' clock); then three for each job: id, payload, and a JSON array of
 --       lane (1..3), budget, requests, input, output, not before (ms or 0), deadline (ms or 0), run or '',
---       requests that were sent for it before (it was a dead letter), tenant, kind or '', max_tokens
---       (one argument instead of twelve: a client packs each argument by itself, and that is what takes its time)
+--       requests that were sent for it before (it was a dead letter), tenant, kind or '', max_tokens, fallbacks
+--       (one argument instead of thirteen: a client packs each argument by itself, and that is what takes its time)
 -- Returns for each job, in order: 1 queued, 0 there already, 2 ended already (its result is still kept).
 local now = clock(ARGV[1])
 local count = (#ARGV - 1) / 3
@@ -17,13 +17,14 @@ for n = 1, count do
     answers[n] = 2
   else
     answers[n] = 1
-    local lane, budget, requests, input, output, not_before, deadline, run, before, tenant, kind, longest
-      = unpack(cjson.decode(ARGV[3 * n + 1]))
+    local lane, budget, requests, input, output, not_before, deadline, run, before, tenant, kind, longest,
+      fallbacks = unpack(cjson.decode(ARGV[3 * n + 1]))
     redis.call('SET', PAYLOAD .. id, payload)
     local record = {
       lane = lane, budget = budget, requests = requests, input = input, output = output,
       claims = before, attempts = 0, lost = 0, route = 0, deadline = deadline, ends = 0,
       kind = kind ~= '' and kind or 0, longest = kind ~= '' and longest or 0,
+      fallbacks = fallbacks or 0, failed_at = 0, blamed = 0,
     }
     record.order = next_order(budget, lane, tenant, record)
     local at = now

@@ -74,6 +74,24 @@ def test_a_budget_tells_its_rate_its_debt_and_why_it_is_blocked(machine):
     assert "for 9 min: enforced_spend_limit_reached" in machine.run("status").stdout
 
 
+def test_a_budget_that_is_out_tells_why_until_when_and_when_it_is_asked_again(machine):
+    machine.configure("haiku-5-5")
+
+    async def out(queue):
+        seconds, _ = await queue.redis.time()
+        at = {"open_since": -300, "probe_at": 600, "open_until": 86_400}
+        fields = {name: (seconds + later) * 1_000 for name, later in at.items()}
+        await queue.redis.hset(keys.BUDGET + "haiku-5-5", mapping={**fields, "open_reason": "spend_limit_reached"})
+
+    machine.on_queue(out)
+    (budget,) = status(machine)["budgets"]
+    assert budget["out_because"] == "spend_limit_reached"
+    assert budget["out_since"] < budget["next_probe"] < budget["out_until"]
+    assert 590_000 < budget["next_request_ms"] <= 600_000
+    shown = " ".join(machine.run("status").stdout.split())
+    assert "spend_limit_reached" in shown
+
+
 def test_a_block_that_is_over_is_not_mentioned(machine):
     machine.configure("haiku-5-5")
     machine.on_queue(

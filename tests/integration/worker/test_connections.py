@@ -8,9 +8,10 @@ import ssl
 import sys
 from datetime import timedelta
 
+import httpx2
 import pytest
 
-from tests.support.providers import event, events_of, message
+from tests.support.providers import ScriptedApi, answering, breaking, event, events_of, message
 from tests.support.sockets import distrusted_tls, full_backlog, listening, reset
 from tests.support.workers import LONG, REQUEST, make_settings
 from worker.outcomes import classify
@@ -155,6 +156,7 @@ async def test_a_plain_server_answering_a_tls_hello_is_a_failed_handshake():
 
     async with listening(plain) as server:
         exchange = await send(f"https://127.0.0.1:{server.port}", **PATIENT)
+        assert server.connections == 2, "a fresh one is tried once"
     assert classify(exchange.sighting).name == "tls_failed"
 
 
@@ -164,6 +166,25 @@ async def test_a_certificate_that_nobody_vouches_for_is_a_failed_handshake(tmp_p
         assert server.requests == 0, "no key and no prompt was shown to it"
     assert classify(exchange.sighting).name == "tls_failed"
     assert "certificate verify failed" in exchange.sighting.message
+
+
+async def test_a_handshake_that_fails_is_tried_once_more_at_once():
+    provider = ScriptedApi(breaking(broken_handshake()), answering()).provider(make_settings())
+    exchange = await provider.send(REQUEST, job_id="job-1")
+    assert classify(exchange.sighting).name == "succeeded"
+
+
+async def test_a_handshake_that_fails_twice_is_left_to_the_queue():
+    api = ScriptedApi(breaking(broken_handshake()), breaking(broken_handshake()), answering())
+    exchange = await api.provider(make_settings()).send(REQUEST, job_id="job-1")
+    assert classify(exchange.sighting).name == "tls_failed"
+    assert len(api.requests) == 2
+
+
+def broken_handshake() -> httpx2.ConnectError:
+    error = httpx2.ConnectError("handshake")
+    error.__cause__ = ssl.SSLError("handshake failure")
+    return error
 
 
 async def test_a_kept_connection_that_the_server_closed_meanwhile_costs_an_attempt_not_a_second_request():

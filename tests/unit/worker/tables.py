@@ -12,8 +12,10 @@ OTHER: Final = "claude-sonnet-5-5"
 
 ANSWERED: Final = ["look up", "answered", "record result", "recorded result", "settle", "settled"]
 """The steps of a claim that ends its job."""
-TRIED: Final = ["look up", "answered", "record attempt", "recorded attempt", "snooze", "snoozed"]
-"""The steps of a claim after which the job goes back."""
+TRIED: Final = ["look up", "answered", "report", "record attempt", "recorded attempt", "snooze", "snoozed"]
+"""The steps of a claim after whose failure, of which the fleet is told, the job goes back."""
+MOVED: Final = [step for step in TRIED if step != "report"]
+"""Likewise where there is nothing to tell: it asks another model, or everybody rests."""
 
 NEVER_SENT: Final = {
     "payload_missing",

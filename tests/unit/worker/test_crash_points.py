@@ -60,10 +60,11 @@ STORIES = {
     "dead letter": Story(
         ["look up", "answered", *ENDED], [failing(400, "invalid_request_error")], status=Status.FAILED
     ),
-    "retried": Story(["look up", "answered", *BACK], [failing(500, "api_error"), answering()]),
+    "retried": Story(["look up", "answered", "report", *BACK], [failing(500, "api_error"), answering()]),
     "rate limited": Story(
         ["look up", "answered", *BACK[:2], "block", *BACK[2:]], [failing(429, "rate_limit_error"), answering()]
     ),
+    "refused as an account": Story(["look up", "answered", "report", *BACK], [failing(401), answering()]),
     "falls back": Story(
         ["look up", "answered", *BACK],
         [answering(None, stop_reason="refusal"), answering()],

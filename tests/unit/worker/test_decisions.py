@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from promptmill.jobs import Lane
 from promptmill.pacing import Cost
-from promptmill.queue import Claim, Disposition
+from promptmill.queue import Claim, Disposition, Effect, Standing
 from tests.support.workers import make_job, make_settings
-from worker.decisions import GoBack, Settle, backoff, decide
-from worker.outcomes import POLICIES, Verdict
+from worker.decisions import GoBack, Settle, backoff, decide, report_on
+from worker.outcomes import POLICIES, Blame, Verdict
 
 NOTHING = timedelta(0)
 SECOND = timedelta(seconds=1)
 OTHER = "claude-sonnet-5-5"
+BLAMED = Standing(to_blame=True)
+UNCLEAR = Standing(to_blame=False)
+OUT = Standing(to_blame=False, is_out=True)
 
 
 def claim(**fields) -> Claim:
@@ -35,10 +38,13 @@ def claim(**fields) -> Claim:
     return Claim(**{**about, **fields})
 
 
-def after(outcome: str, *, fallbacks=(), retry_after=None, chance=0.5, job=None, settings=None, **of_claim):
+def after(
+    outcome: str, *, fallbacks=(), retry_after=None, chance=0.5, job=None, settings=None, standing=BLAMED, **of_claim
+):
     return decide(
         POLICIES[outcome],
         retry_after=retry_after,
+        standing=standing,
         claim=claim(**of_claim),
         job=make_job(fallbacks=fallbacks, **(job or {})),
         settings=make_settings(**(settings or {})),
@@ -51,10 +57,10 @@ FIRST_TIME = {
     "succeeded": None,
     "rate_limited": (NOTHING, False, 5 * SECOND),
     "ramp_limited": (NOTHING, False, 15 * SECOND),
-    "spend_limit_reached": (NOTHING, False, 30 * SECOND),
-    "bad_key": (NOTHING, False, 30 * SECOND),
-    "billing_problem": (NOTHING, False, 30 * SECOND),
-    "not_permitted": (NOTHING, False, 30 * SECOND),
+    "spend_limit_reached": (NOTHING, False, None),
+    "bad_key": (NOTHING, False, None),
+    "billing_problem": (NOTHING, False, None),
+    "not_permitted": None,
     "invalid_request": None,
     "not_found": None,
     "too_large": None,
@@ -103,8 +109,10 @@ def test_after_the_first_attempt(outcome):
 
 RETRIED = [name for name, policy in POLICIES.items() if policy.verdict is Verdict.RETRY]
 WAITING = [name for name, policy in POLICIES.items() if policy.verdict is Verdict.WAIT]
-RESTING = [name for name, policy in POLICIES.items() if policy.verdict in {Verdict.PAUSE, Verdict.PARK}]
-ELSEWHERE = [name for name, policy in POLICIES.items() if policy.fallback]
+PARKED = [name for name, policy in POLICIES.items() if policy.verdict is Verdict.PARK]
+PAUSED = [name for name, policy in POLICIES.items() if policy.verdict is Verdict.PAUSE]
+ELSEWHERE = [name for name, policy in POLICIES.items() if policy.fallback and name not in PAUSED]
+TRIPPING = [name for name, policy in POLICIES.items() if policy.trips]
 
 
 @pytest.mark.parametrize("outcome", RETRIED)
@@ -119,9 +127,9 @@ def test_a_job_may_have_its_own_number_of_attempts(outcome):
     assert isinstance(after(outcome, attempts=6, job={"max_attempts": 8}), GoBack)
 
 
-@pytest.mark.parametrize("outcome", WAITING + RESTING)
+@pytest.mark.parametrize("outcome", WAITING + PAUSED + PARKED)
 def test_waiting_never_ends_and_uses_up_nothing(outcome):
-    decision = after(outcome, number=1_000_000, attempts=5)
+    decision = after(outcome, number=1_000_000, attempts=5, standing=UNCLEAR)
     assert isinstance(decision, GoBack)
     assert not decision.uses_attempt
 
@@ -144,7 +152,7 @@ def test_an_outage_of_one_model_sends_its_jobs_to_the_next_after_some_tries(outc
     assert after(outcome, fallbacks=(OTHER,), number=7, route=1).route == 1
 
 
-@pytest.mark.parametrize("outcome", sorted(set(POLICIES) - set(ELSEWHERE)))
+@pytest.mark.parametrize("outcome", sorted(set(POLICIES) - set(ELSEWHERE) - set(PAUSED)))
 def test_another_model_is_not_asked_where_it_could_not_help(outcome):
     decision = after(outcome, fallbacks=(OTHER,), attempts=5, number=6)
     assert decision == Settle() or decision.route == 0
@@ -169,11 +177,6 @@ def test_a_fallback_whose_limits_this_worker_does_not_know_is_passed_over():
 @pytest.mark.parametrize("outcome", ["rate_limited", "ramp_limited"])
 def test_a_pause_is_as_long_as_the_provider_says(outcome):
     assert after(outcome, retry_after=timedelta(minutes=3)).pause == timedelta(minutes=3)
-
-
-def test_a_parked_budget_is_probed_at_its_own_interval_whatever_the_provider_says():
-    decision = after("bad_key", retry_after=timedelta(minutes=3), settings={"probe_interval": timedelta(seconds=9)})
-    assert decision.pause == timedelta(seconds=9)
 
 
 @pytest.mark.parametrize("outcome", RETRIED + WAITING)
@@ -203,4 +206,103 @@ def test_backoff_of_days_does_not_overflow():
 
 def test_retries_back_off_by_attempts_used_and_outages_by_requests_sent():
     assert after("server_error", attempts=3, number=9).wait == timedelta(seconds=8)
+    assert after("server_error", attempts=0, number=4, standing=UNCLEAR).wait == timedelta(seconds=8)
     assert after("overloaded", attempts=0, number=4).wait == timedelta(seconds=8)
+
+
+# what the fleet knows -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", TRIPPING)
+def test_a_failure_for_which_the_job_is_not_to_blame_uses_up_nothing_and_ends_nothing(outcome):
+    decision = after(outcome, attempts=5, number=1_000_000, standing=UNCLEAR)
+    assert isinstance(decision, GoBack)
+    assert not decision.uses_attempt
+
+
+@pytest.mark.parametrize("outcome", TRIPPING)
+def test_while_the_class_is_out_a_job_waits_in_its_lane_not_by_itself(outcome):
+    """Whoever may go next is the breaker's to say: a wait of its own would go on after the outage."""
+    assert after(outcome, number=9, retry_after=40 * SECOND, standing=OUT) == GoBack(
+        NOTHING, uses_attempt=False, route=0
+    )
+
+
+@pytest.mark.parametrize("outcome", RETRIED + WAITING)
+def test_a_retry_waits_for_its_place_among_the_retries_of_its_class(outcome):
+    standing = Standing(to_blame=True, wait=timedelta(minutes=5))
+    assert after(outcome, standing=standing).wait == timedelta(minutes=5)
+    assert after(outcome, standing=Standing(to_blame=False, wait=timedelta(minutes=5))).wait == timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("outcome", ["server_error", "overloaded", "unavailable"])
+@pytest.mark.parametrize("standing", [BLAMED, UNCLEAR], ids=["to blame", "unclear"])
+def test_who_is_asked_to_wait_for_long_asks_another_model_instead(outcome, standing):
+    assert after(outcome, retry_after=30 * SECOND, fallbacks=(OTHER,), standing=standing).route == 0
+    decision = after(outcome, retry_after=31 * SECOND, fallbacks=(OTHER,), standing=standing)
+    assert (decision.route, decision.wait) == (1, NOTHING)
+    assert after(outcome, retry_after=31 * SECOND, standing=standing).route == 0
+
+
+@pytest.mark.parametrize("outcome", PAUSED)
+def test_a_long_pause_of_one_budget_sends_the_refused_job_to_another(outcome):
+    assert after(outcome, retry_after=30 * SECOND, fallbacks=(OTHER,)).route == 0
+    decision = after(outcome, retry_after=31 * SECOND, fallbacks=(OTHER,))
+    assert (decision.route, decision.pause) == (1, 31 * SECOND)
+
+
+def test_what_one_job_alone_may_not_do_ends_it():
+    assert after("not_permitted", standing=UNCLEAR) == GoBack(NOTHING, uses_attempt=False, route=0)
+    assert after("not_permitted", standing=BLAMED) == Settle()
+
+
+# what the fleet is told ---------------------------------------------------------------------------------------------
+
+
+def told(outcome: str, *, retry_after=None, now=datetime(2026, 11, 22, 20, tzinfo=UTC), **settings):
+    return report_on(POLICIES[outcome], claim(), retry_after=retry_after, settings=make_settings(**settings), now=now)
+
+
+@pytest.mark.parametrize("outcome", POLICIES)
+def test_the_fleet_is_told_of_failures_that_others_share(outcome):
+    report, policy = told(outcome), POLICIES[outcome]
+    if policy.verdict in {Verdict.ANSWERED, Verdict.FINAL, Verdict.PAUSE}:
+        assert report is None
+    else:
+        assert (report.claim, report.outcome) == (claim(), outcome)
+        assert report.effect is {True: Effect.TRIPS, False: Effect.NONE}[policy.trips] or outcome in PARKED
+        assert (report.effect is Effect.PARKS) == (outcome in PARKED)
+        assert (report.fallback_after is not None) == policy.fallback
+
+
+def test_nothing_that_is_our_fault_trips_the_breaker():
+    assert {POLICIES[name].blame for name in TRIPPING} <= {Blame.PROVIDER, Blame.NETWORK, Blame.UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("now", "ends_at"),
+    [
+        (datetime(2026, 11, 22, 20, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)),
+        (datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)),
+        (datetime(2028, 2, 1, tzinfo=UTC), datetime(2028, 3, 1, tzinfo=UTC)),
+        (datetime(2026, 12, 1, 1, tzinfo=timezone(timedelta(hours=2))), datetime(2026, 12, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_spend_limit_ends_with_the_month_in_utc_and_is_seldom_asked(now, ends_at):
+    report = told("spend_limit_reached", now=now)
+    assert (report.ends_at, report.probe_every) == (ends_at, timedelta(minutes=15))
+    assert told("bad_key", now=now).ends_at is None
+
+
+def test_the_report_says_what_the_settings_say():
+    report = told(
+        "overloaded",
+        retry_after=7 * SECOND,
+        probe_interval=9 * SECOND,
+        fallback_after=8 * SECOND,
+        outage_patience=timedelta(hours=1),
+        retry_share=0.5,
+    )
+    assert (report.probe_every, report.fallback_after, report.retry_after) == (9 * SECOND, 8 * SECOND, 7 * SECOND)
+    assert (report.outage_patience, report.retry_share, report.may_use_attempt) == (timedelta(hours=1), 0.5, False)
+    assert told("server_error").may_use_attempt

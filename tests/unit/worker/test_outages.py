@@ -13,6 +13,7 @@ from promptmill.errors import QueueUnavailable, StoreUnavailable
 from promptmill.results import Status
 from tests.support.providers import Held, answering, failing
 from tests.support.workers import make_job
+from tests.unit.worker.tables import TRIED
 
 AWAY = QueueUnavailable("Redis does not answer")
 STORE_AWAY = StoreUnavailable("the disk is full")
@@ -110,7 +111,17 @@ async def test_redis_away_when_a_job_goes_back_is_waited_for(shop):
     shop.steps.fail("snooze", AWAY)
     await shop.submit(make_job())
     await shop.work()
-    assert (await shop.record_of())["attempts"] == 1
+    assert shop.steps.taken == TRIED
+    await shop.run_to_end()
+    assert len(shop.api.requests) == 2
+
+
+async def test_redis_away_when_a_failure_is_told_is_waited_for(shop):
+    shop.api.script = [failing(500, "api_error"), answering()]
+    shop.steps.fail("report", AWAY)
+    await shop.submit(make_job())
+    await shop.work()
+    assert shop.steps.taken == TRIED
     await shop.run_to_end()
     assert len(shop.api.requests) == 2
 
@@ -149,10 +160,10 @@ async def test_many_results_share_a_transaction_and_a_settlement(shop):
     assert shop.pipeline.tally.ended[Status.SUCCEEDED] == 20
 
 
-@pytest.mark.parametrize("step", ["look up", "record result", "settle", "snooze"])
+@pytest.mark.parametrize("step", ["look up", "record result", "settle", "report", "snooze"])
 async def test_closing_gives_up_what_waits_for_an_outage(shop, step):
     """At the end of a worker's life: the jobs' leases run out by themselves."""
-    shop.api.script = [failing(500, "api_error") if step == "snooze" else answering()]
+    shop.api.script = [failing(500, "api_error") if step in {"report", "snooze"} else answering()]
     error = STORE_AWAY if step in {"look up", "record result"} else AWAY
     shop.steps.fail(step, *[error] * 10_000)
     await shop.submit(make_job())

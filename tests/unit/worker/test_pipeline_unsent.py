@@ -214,11 +214,16 @@ async def test_a_lease_lost_under_way_stops_the_call_and_nothing_is_written(shop
 
 
 @pytest.mark.parametrize(
-    "step",
-    [answering(), failing(500, "api_error"), failing(400, "invalid_request_error")],
-    ids=["answered", "to be retried", "dead"],
+    ("step", "asks"),
+    [
+        (answering(), "renew"),
+        (failing(500, "api_error"), "report"),
+        (failing(429, "rate_limit_error"), "renew"),
+        (failing(400, "invalid_request_error"), "renew"),
+    ],
+    ids=["answered", "to be retried", "refused", "dead"],
 )
-async def test_a_worker_frozen_for_longer_than_its_lease_asks_redis_before_it_writes(shop, step):
+async def test_a_worker_frozen_for_longer_than_its_lease_asks_redis_before_it_writes(shop, step, asks):
     held = Held(step)
     shop.api.script = [held]
     await shop.submit(make_job())
@@ -228,7 +233,7 @@ async def test_a_worker_frozen_for_longer_than_its_lease_asks_redis_before_it_wr
     await shop.queue.claim(worker="other", lease=shop.settings.lease, most=1, token_prefix="other.1")
     held.release()
     await running
-    assert shop.steps.taken == ["look up", "answered", "renew"]
+    assert shop.steps.taken == ["look up", "answered", asks]
     assert await shop.store.result("job-1") is None
     assert await shop.store.attempts(["job-1"]) == {}
 

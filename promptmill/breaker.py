@@ -1,0 +1,168 @@
+"""When a model class is out, and what finds out that it is back: pure, the rules of lua/_breaker.lua, time handed in.
+
+Closed, until ENOUGH requests in a row came to nothing, and that for longer than answers usually take: those of requests
+that were sent before may still be under way, and a provider that refuses some while it answers others is not out. Open
+at once where the account is refused (key, billing, spend limit). While it is open one request may go at every interval:
+the probe. Only its answer closes the breaker, and the class comes back to its rate by a ramp; whatever else becomes of
+it, the next interval has a probe of its own. So a probe that is lost, cancelled or never sent holds up nothing.
+
+Whose fault a failure is shows when the job fails again: its own, if the provider answered requests meanwhile that were
+sent after the failure before. In an outage nobody is answered, so an outage uses up no attempts. What a job to blame
+does is no news of the provider, and opens nothing. What fails although nothing else is left to show that the provider
+works has to end too: after a time without any answer failures count against jobs again.
+
+A test compares this with the scripts, step by step. All times are ms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from promptmill.pacing import MS_PER_MINUTE, Ramp
+
+ENOUGH: Final = 20
+"""Failures in a row that are no coincidence: where half of all requests fail, one in a million is the first of such."""
+TIMES_AN_ANSWER: Final = 2
+"""For how many times as long as answers usually take, at least LEAST_MS and at most MOST_MS."""
+LEAST_MS: Final = 2_000
+MOST_MS: Final = 60_000
+UNKNOWN_MS: Final = 10_000
+"""... where nothing was answered yet."""
+FORGOTTEN_MS: Final = 3_600_000
+"""A row of failures that nothing was added to for so long is none."""
+SMOOTHING: Final = 20
+"""Answers that the usual time of an answer is a mean of, about."""
+
+RESTART_SHARE: Final = 0.5
+RESTART_GROWTH: Final = 2.0
+"""At which share of its rate a class goes on, and what it regains in a minute: all of it within 15 s."""
+
+RETRY_BURST: Final = 10
+"""Retries that nobody waits for, beyond the share of the rate that they may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """What is known of a job that fails."""
+
+    sent: float
+    """When its request was sent."""
+    failed_at: float = 0
+    """When the one before came to nothing; 0: none did."""
+    blamed: bool = False
+    """Whether a failure of it was its own fault before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """The breaker of one model class."""
+
+    answered: float = 0
+    """When the newest of the answered requests was sent."""
+    answer_ms: float | None = None
+    failures: int = 0
+    failing_since: float = 0
+    failed_at: float = 0
+    open_since: float | None = None
+    reason: str = ""
+    probe_at: float = 0
+    probe_every: float = 0
+    open_until: float = 0
+    """When it ends at the latest, where that is known: a probe goes then in any case."""
+    retry_tat: float = 0
+    retry_step: float = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody is sent but the probe."""
+        return self.open_since is not None
+
+    def answer(self, job: Suspect, now: float) -> Breaker:
+        """Return the breaker after a request was answered."""
+        took = max(0.0, now - job.sent)
+        smooth = took if self.answer_ms is None else self.answer_ms + (took - self.answer_ms) / SMOOTHING
+        seen = replace(
+            self,
+            answered=max(self.answered, job.sent),
+            answer_ms=smooth,
+            failures=0,
+            failing_since=0,
+            failed_at=0,
+            retry_tat=self.retry_tat - (self.retry_step if job.failed_at else 0),
+        )
+        return seen.closed() if self.is_probe(job) else seen
+
+    def closed(self) -> Breaker:
+        """Return the breaker closed: everybody may go, as the budget allows."""
+        return replace(self, open_since=None, reason="", probe_at=0, probe_every=0, open_until=0)
+
+    def is_probe(self, job: Suspect) -> bool:
+        """Whether a request was sent as a probe: while the breaker is open no other is sent."""
+        return self.open_since is not None and job.sent > self.open_since
+
+    def is_failing(self, now: float) -> bool:
+        """Whether nothing was answered lately."""
+        return self.failures > 0 and now - self.failed_at <= FORGOTTEN_MS
+
+    def is_to_blame(self, job: Suspect) -> bool:
+        """Whether the job fails alone: since its failure before, the provider has answered others."""
+        return job.blamed or (job.failed_at > 0 and self.answered > job.failed_at)
+
+    def fail(self, job: Suspect, now: float, *, outage_patience: float) -> tuple[Breaker, bool, bool]:
+        """Return the breaker after a request came to nothing, whether the job is to blame, and whether it opens.
+
+        Of one that is open already: whether it stays so for this reason.
+        """
+        after = self
+        if not self.is_to_blame(job) and job.sent > self.answered:
+            counted, since = (self.failures, self.failing_since) if self.is_failing(now) else (0, now)
+            after = replace(self, failures=counted + 1, failing_since=since, failed_at=now)
+        opens = after.is_probe(job) or (not after.is_open and after.is_out(now))
+        blamed = self.is_to_blame(job) and not after.is_open and not opens
+        out_too_long = after.is_failing(now) and now - after.failing_since > outage_patience
+        return after, blamed or out_too_long, opens
+
+    def is_out(self, now: float) -> bool:
+        """Whether so many failures, over such a time, mean that nobody is answered any more."""
+        within = UNKNOWN_MS if self.answer_ms is None else self.answer_ms * TIMES_AN_ANSWER
+        return self.failures >= ENOUGH and now - self.failing_since >= max(LEAST_MS, min(within, MOST_MS))
+
+    def refuse(self, job: Suspect, *, personal: bool) -> tuple[bool, bool]:
+        """Return whether a refusal concerns the job alone, and whether the breaker opens by it or stays open.
+
+        `personal`: a job may be refused what others may do; a key or a spend limit is everybody's.
+        """
+        own = personal and self.is_to_blame(job)
+        return own, not own and (self.is_probe(job) or job.sent > self.answered)
+
+    def open(self, reason: str, now: float, *, every: float, until: float, wait: float) -> Breaker:
+        """Return the breaker open for `reason`; `wait` is what the provider asked everybody to wait."""
+        after = self if self.is_open else replace(self, open_since=float(-(-now // 1)))
+        if self.reason != reason:
+            at = min(now + every, until) if until > now else now + every
+            after = replace(after, reason=reason, probe_every=every, open_until=until, probe_at=at)
+        return replace(after, probe_at=max(after.probe_at, now + wait))
+
+    def probe(self, now: float) -> Breaker:
+        """Return the breaker after the probe of this interval was let through."""
+        at = now + self.probe_every
+        return replace(self, probe_at=min(at, self.open_until) if self.open_until > now else at)
+
+    def retry(self, now: float, *, rate: float, share: float, waits: bool = True) -> tuple[Breaker, float]:
+        """Return the breaker after a job took a place among the retries, and how long it has to wait for it.
+
+        Retries may take a share of the rate; one that is answered gives its place back. Whoever waits at a screen takes
+        a place but does not wait (`waits`).
+        """
+        step = MS_PER_MINUTE / (rate * share)
+        tat = max(self.retry_tat, now) + step
+        wait = max(0.0, tat - RETRY_BURST * step - now) if waits else 0.0
+        return replace(self, retry_tat=tat, retry_step=step), wait
+
+
+def restart(ramp: Ramp, now: float) -> Ramp:
+    """Return the ramp by which a class goes on whose probe was answered; one that was gentler stays so."""
+    share = ramp.at(now)
+    growth = RESTART_GROWTH if share >= 1 else min(RESTART_GROWTH, ramp.growth)
+    return Ramp(float(-(-now // 1)), min(share, RESTART_SHARE), growth)

@@ -1,0 +1,127 @@
+-- A breaker for each budget. When the provider answers nobody, or refuses the account, one request at every interval
+-- finds out whether that is over, and nobody else is sent. It is kept in the budget's hash:
+--   answered        when (ms) the newest of the answered requests was sent
+--   answer_ms       how long answers usually take
+--   failures        how many requests in a row came to nothing
+--   failing_since   when (ms) the first of them was reported, and failed_at the last
+-- and, while it is open:
+--   open_since, open_reason, open_until   since when (ms), why, and when it ends at the latest where that is known
+--   probe_at, probe_every                 when (ms) the next request may go, and how long the one after it has to wait
+--   probed_lane                           which lane the last one was of
+--   reroute_at                            from then (ms) on jobs that may ask another model are handed out to do so
+--   looked1, looked2, looked3             how many jobs of each lane were looked at for that since the last probe
+-- and for retries, which may take a share of the rate at most:
+--   retry_tat, retry_step                 theoretical arrival time (ms), and what each of them adds to it
+-- Rules: see promptmill/breaker.py, the same in Python, which a test compares step by step.
+local ENOUGH = 20           -- failures in a row that are no coincidence
+local TIMES_AN_ANSWER = 2   -- ... unless answers that take longer than failures are still under way
+local LEAST_MS, MOST_MS, UNKNOWN_MS = 2000, 60000, 10000
+local FORGOTTEN_MS = 3600000
+local SMOOTHING = 20
+local RESTART_SHARE, RESTART_GROWTH = 0.5, 2
+local RETRY_BURST = 10
+local OPEN = {
+  'open_since', 'open_reason', 'open_until', 'probe_at', 'probe_every', 'probed_lane', 'reroute_at',
+  'looked1', 'looked2', 'looked3',
+}
+
+local function put(budget, name, value)
+  budget[name] = value
+  redis.call('HSET', budget.key, name, string.format('%.3f', value))
+end
+
+local function close_breaker(budget, now)
+  local share, growth = share_at(budget, now), RESTART_GROWTH
+  if share < 1 then growth = math.min(growth, budget.ramp_growth or growth) end
+  redis.call('HDEL', budget.key, unpack(OPEN))
+  redis.call('HSET', budget.key, 'ramp_from', string.format('%.0f', math.ceil(now)),
+    'ramp_share', string.format('%.6f', math.min(share, RESTART_SHARE)), 'ramp_growth', growth)
+end
+
+-- Whether a job that succeeded was answered now: one whose answer was found in the store used nothing.
+local function was_answered(record, input, output)
+  return record.charged > 0 and (tonumber(input) or 0) + (tonumber(output) or 0) > 0
+end
+
+-- A request was answered. Returns whether the budget goes on by that: it was a probe. What was sent before the breaker
+-- opened says nothing about the time since.
+local function note_answer(record, now)
+  local budget = load_budget(record.budget)
+  if not budget then return false end
+  local took = math.max(0, now - record.charged)
+  put(budget, 'answer_ms', budget.answer_ms and budget.answer_ms + (took - budget.answer_ms) / SMOOTHING or took)
+  put(budget, 'answered', math.max(budget.answered or 0, record.charged))
+  if budget.failures then redis.call('HDEL', budget.key, 'failures', 'failing_since', 'failed_at') end
+  if record.failed_at > 0 and budget.retry_tat then put(budget, 'retry_tat', budget.retry_tat - budget.retry_step) end
+  if not budget.open_since or record.charged <= budget.open_since then return false end
+  close_breaker(budget, now)
+  return true
+end
+
+-- Whether the job is to blame for its failures: since the one before, the provider has answered others.
+local function is_to_blame(budget, record)
+  return record.blamed == 1 or (record.failed_at > 0 and (budget.answered or 0) > record.failed_at)
+end
+
+-- Whether nothing was answered lately: a row of failures that ended long ago is none.
+local function is_failing(budget, now)
+  return budget.failures ~= nil and now - budget.failed_at <= FORGOTTEN_MS
+end
+
+-- Those of a job that fails alone are no news, nor is what was sent before a request that was answered.
+local function note_failure(budget, record, now)
+  if is_to_blame(budget, record) or record.charged <= (budget.answered or 0) then return end
+  local counted = is_failing(budget, now) and budget.failures or 0
+  if counted == 0 then put(budget, 'failing_since', now) end
+  put(budget, 'failed_at', now)
+  put(budget, 'failures', counted + 1)
+end
+
+local function is_out(budget, now)
+  local within = budget.answer_ms and budget.answer_ms * TIMES_AN_ANSWER or UNKNOWN_MS
+  return (budget.failures or 0) >= ENOUGH
+    and now - budget.failing_since >= math.max(LEAST_MS, math.min(within, MOST_MS))
+end
+
+-- Open it, or tell one that is open why it stays so. Returns whether that is news.
+local function open_breaker(budget, now, reason, every_ms, until_ms, wait_ms)
+  local before = redis.call('HGET', budget.key, 'open_reason')
+  redis.call('HSET', budget.key, 'open_reason', reason)
+  if not budget.open_since then put(budget, 'open_since', math.ceil(now)) end
+  if before ~= reason then
+    local at = now + every_ms
+    if until_ms > now then at = math.min(at, until_ms) end
+    put(budget, 'probe_every', every_ms)
+    put(budget, 'open_until', until_ms)
+    put(budget, 'probe_at', at)
+  end
+  put(budget, 'probe_at', math.max(budget.probe_at, now + wait_ms))
+  return before ~= reason
+end
+
+-- The request that is about to go is the probe of this interval, whatever becomes of it.
+local function let_probe(budget, lane, now)
+  local at = now + budget.probe_every
+  if budget.open_until > now then at = math.min(at, budget.open_until) end
+  put(budget, 'probe_at', at)
+  put(budget, 'probed_lane', lane)
+  redis.call('HDEL', budget.key, 'looked1', 'looked2', 'looked3')
+end
+
+-- A probe that failed goes behind all others of its lane: it may be what fails, so another one is tried next.
+local function step_back(record)
+  local open_since = tonumber(redis.call('HGET', BUDGET .. record.budget, 'open_since'))
+  if not open_since or record.charged <= open_since or record.failed_at < record.charged then return end
+  local last = redis.call('ZRANGE', lane_key(record), -1, -1, 'WITHSCORES')[2]
+  if last then record.order = math.max(record.order, tonumber(last) + 1) end
+end
+
+-- How long (ms) a job that failed has to wait for its retry; one that is answered gives its place back. Whoever waits at
+-- a screen does not wait for that.
+local function retry_wait(budget, record, now, share)
+  if not budget.requests_rate then return 0 end
+  put(budget, 'retry_step', 60000 / (budget.requests_rate * share))
+  put(budget, 'retry_tat', math.max(budget.retry_tat or 0, now) + budget.retry_step)
+  if record.lane == 1 then return 0 end
+  return math.max(0, budget.retry_tat - RETRY_BURST * budget.retry_step - now)
+end

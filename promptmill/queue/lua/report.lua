@@ -1,0 +1,47 @@
+-- needs: keys, record, budget, breaker
+-- Tell the fleet that a request came to nothing, before its job is given back. Needs the lease.
+-- ARGV  1 now (ms, or '')   2 id   3 token   4 outcome
+--       5 what it tells: 'trips' (the provider may be out), 'parks' (the account is refused), '' (nothing)
+--       6 whether the failure may use up an attempt (0 or 1)
+--       7 how long an open breaker waits between probes (ms)   8 when it ends at the latest (ms), or 0
+--       9 what the provider asked everybody to wait (ms)
+--       10 after how long jobs ask another model (ms), or '' where no other could help
+--       11 how long a budget may be out before its failures use up attempts again (ms)
+--       12 share of the rate that retries may take
+-- Returns {'OK', whether the job is to blame, whether the breaker is open, whether that is news, ms until the retry}, or
+-- {'LEASE_LOST'}. It opens when enough requests in a row came to nothing, for longer than answers take; or at once where
+-- the account is refused.
+local now, outcome, effect = clock(ARGV[1]), ARGV[4], ARGV[5]
+run_when_full()
+local record = leased_record(ARGV[2], ARGV[3])
+if not record then return { 'LEASE_LOST' } end
+local budget = read_budget(record.budget)
+local is_probe = budget.open_since ~= nil and record.charged > budget.open_since
+local blamed, opens = is_to_blame(budget, record), false
+if effect == 'trips' then
+  note_failure(budget, record, now)
+  opens = is_probe or (not budget.open_since and is_out(budget, now))
+  if budget.open_since or opens then blamed = false end
+  if is_failing(budget, now) and now - budget.failing_since > tonumber(ARGV[11]) then blamed = true end
+  if blamed and ARGV[6] == '1' then record.blamed = 1 end
+elseif effect == 'parks' then
+  blamed = blamed and ARGV[6] == '1'
+  opens = not blamed and (is_probe or record.charged > (budget.answered or 0))
+else
+  blamed = true
+end
+record.failed_at = math.max(record.charged, math.floor(now))
+save_record(ARGV[2], record)
+
+local is_news, wait = false, 0
+if opens then
+  is_news = open_breaker(budget, now, outcome, tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]))
+  if ARGV[10] == '' then
+    redis.call('HDEL', budget.key, 'reroute_at')
+  else
+    put(budget, 'reroute_at', budget.open_since + tonumber(ARGV[10]))
+  end
+elseif not budget.open_since then
+  wait = retry_wait(budget, record, now, tonumber(ARGV[12]))
+end
+return { 'OK', blamed and 1 or 0, budget.open_since and 1 or 0, is_news and 1 or 0, string.format('%.3f', wait) }

@@ -1,0 +1,605 @@
+"""A class that answers nobody, an account that is refused: one request at every interval finds out when it ends."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from promptmill.errors import LeaseLost
+from promptmill.jobs import Lane
+from promptmill.pacing import Cost, Pace
+from promptmill.queue import Claim, Disposition, Effect, Report, Settlement, Snooze, Standing
+from promptmill.results import Status
+from tests.support.queues import CLASS, LEASE, Bench, ids
+
+INTERVAL = timedelta(seconds=30)
+NOTHING = timedelta(0)
+HOUR = timedelta(hours=1)
+OTHER = "sonnet-5"
+ENOUGH = 20
+LONG_ENOUGH_MS = 10_000
+"""So long nobody was answered where nobody knows how long answers take."""
+
+
+async def report(bench: Bench, claim: Claim, **how) -> Standing:
+    about = {
+        "outcome": "overloaded",
+        "effect": Effect.TRIPS,
+        "retry_share": 1.0,
+        "probe_every": INTERVAL,
+        "outage_patience": timedelta(hours=6),
+        "may_use_attempt": True,
+    }
+    return await bench.queue.report(Report(claim, **{**about, **how}))
+
+
+async def fail(bench: Bench, claim: Claim, *, wait: timedelta = NOTHING, **how) -> Standing:
+    """The request comes to nothing; the job goes back into its lane."""
+    standing = await report(bench, claim, **how)
+    await bench.queue.snooze(Snooze(claim, wait=wait))
+    return standing
+
+
+async def answer(bench: Bench, claim: Claim) -> None:
+    assert await bench.queue.settle([Settlement(claim, Status.SUCCEEDED, used=Cost(1, 10, 20))]) == [True]
+
+
+async def refuse(bench: Bench, claim: Claim, **how) -> Standing:
+    return await fail(bench, claim, **{"outcome": "bad_key", "effect": Effect.PARKS, "may_use_attempt": False, **how})
+
+
+async def go_out(bench: Bench, *job_ids: str, **how) -> None:
+    """Let the class go out with these jobs in its standard lane, in this order."""
+    await bench.configure()
+    await bench.submit(*(job_ids or ("a", "b", "c")), **how.pop("fields", {}))
+    (claim, *others) = (await bench.claim(most=50)).jobs
+    for other in others:
+        await bench.queue.snooze(Snooze(other, sent=False))
+    await refuse(bench, claim, **how)
+
+
+async def stored(bench: Bench, name: str) -> float | None:
+    value = await bench.redis.hget(f"promptmill:budget:{CLASS}", name)
+    return None if value is None else float(value)
+
+
+async def is_open(bench: Bench) -> bool:
+    return await stored(bench, "open_since") is not None
+
+
+async def probe(bench: Bench) -> Claim:
+    """Wait for the next probe, and let it go."""
+    bench.clock.advance(INTERVAL)
+    claim = await bench.claim_one(most=50)
+    assert claim.probe
+    return claim
+
+
+# opening ------------------------------------------------------------------------------------------------------------
+
+
+async def fail_in_a_row(bench: Bench, number: int, *, within_ms: float) -> list[Standing]:
+    """As many requests of as many jobs come to nothing, evenly over a time."""
+    await bench.configure()
+    await bench.submit(*(f"j{n}" for n in range(number)))
+    standings, began = [], bench.clock()
+    for n, claim in enumerate((await bench.claim(most=number, lease=HOUR)).jobs):
+        bench.clock.now = began + within_ms * n / (number - 1)
+        standings.append(await fail(bench, claim))
+    return standings
+
+
+async def test_enough_failures_in_a_row_mean_that_the_class_is_out(bench):
+    *before, last = await fail_in_a_row(bench, ENOUGH, within_ms=LONG_ENOUGH_MS)
+    assert {(standing.is_out, standing.is_news) for standing in before} == {(False, False)}
+    assert (last.is_out, last.is_news, last.to_blame) == (True, True, False)
+    claims = await bench.claim(most=50)
+    assert (claims.jobs, claims.wait) == ((), timedelta(seconds=1)), "nobody is sent, and somebody looks every second"
+
+
+@pytest.mark.parametrize(
+    ("failures", "within_ms"), [(ENOUGH - 1, LONG_ENOUGH_MS), (ENOUGH, LONG_ENOUGH_MS - 1), (200, LONG_ENOUGH_MS - 1)]
+)
+async def test_fewer_or_in_a_shorter_time_may_be_a_coincidence(bench, failures, within_ms):
+    await fail_in_a_row(bench, failures, within_ms=within_ms)
+    assert not await is_open(bench)
+
+
+@pytest.mark.parametrize(("answers_take_ms", "long_enough_ms"), [(100, 2_000), (4_000, 8_000), (500_000, 60_000)])
+async def test_long_enough_is_twice_as_long_as_answers_take(bench, answers_take_ms, long_enough_ms):
+    await bench.configure()
+    await bench.submit("answered")
+    claim = await bench.claim_one(lease=HOUR)
+    bench.clock.advance(answers_take_ms)
+    await answer(bench, claim)
+    bench.clock.advance(1)
+    await fail_in_a_row(bench, ENOUGH, within_ms=long_enough_ms - 1)
+    assert not await is_open(bench)
+    bench.clock.advance(1)
+    assert (await fail(bench, await bench.claim_one(most=1))).is_out
+
+
+async def test_whoever_is_answered_meanwhile_shows_that_it_is_not_out(bench):
+    await bench.configure()
+    await bench.submit("answered", *(f"j{n}" for n in range(2 * ENOUGH)))
+    straggler, *claims = (await bench.claim(most=100)).jobs
+    for n, claim in enumerate(claims):
+        bench.clock.advance(LONG_ENOUGH_MS / ENOUGH)
+        await bench.queue.renew([straggler, *claims[n:]], LEASE)
+        await fail(bench, claim)
+        if n == ENOUGH - 2:
+            await answer(bench, straggler)
+    assert not await is_open(bench)
+
+
+async def test_a_class_that_is_asked_once_a_minute_goes_out_as_well(bench):
+    await bench.configure()
+    for minute in range(ENOUGH):
+        await bench.submit(f"j{minute}")
+        standing = await fail(bench, await bench.claim_one(), wait=timedelta(days=1))
+        bench.clock.advance(timedelta(minutes=1))
+    assert standing.is_out
+
+
+async def test_failures_of_another_day_do_not_count(bench):
+    await fail_in_a_row(bench, ENOUGH - 1, within_ms=LONG_ENOUGH_MS)
+    bench.clock.advance(timedelta(days=1))
+    await bench.submit("today", lane=Lane.INTERACTIVE)
+    assert not (await fail(bench, await bench.claim_one(most=1))).is_out
+
+
+async def test_what_was_sent_before_a_request_that_was_answered_is_no_news(bench):
+    """Requests that hung in an outage fail long after it."""
+    await bench.configure()
+    await bench.submit(*(f"hung{n}" for n in range(ENOUGH)))
+    hung = (await bench.claim(most=ENOUGH, lease=HOUR)).jobs
+    bench.clock.advance(1_000)
+    await bench.submit("answered")
+    await answer(bench, await bench.claim_one())
+    for claim in hung:
+        bench.clock.advance(LONG_ENOUGH_MS)
+        await fail(bench, claim)
+    assert await stored(bench, "failures") is None
+
+
+async def test_failures_that_tell_nothing_of_the_provider_open_nothing(bench):
+    await bench.configure()
+    await bench.submit(*(f"j{n}" for n in range(2 * ENOUGH)))
+    for claim in (await bench.claim(most=100, lease=HOUR)).jobs:
+        bench.clock.advance(LONG_ENOUGH_MS)
+        standing = await fail(bench, claim, outcome="conflict", effect=Effect.NONE)
+        assert (standing.to_blame, standing.is_out) == (True, False)
+
+
+async def test_a_class_is_out_by_itself(bench):
+    await bench.configure(OTHER)
+    await go_out(bench)
+    await bench.submit("elsewhere", budget=OTHER)
+    assert ids(await bench.claim()) == ["elsewhere"]
+
+
+# probes -------------------------------------------------------------------------------------------------------------
+
+
+async def test_one_request_goes_at_every_interval_whoever_asks(bench):
+    await go_out(bench, *(f"j{n}" for n in range(9)))
+    went = []
+    for _ in range(100):
+        bench.clock.advance(1_000)
+        for worker in ("w1", "w2", "w3"):
+            went += [(claim.probe, bench.clock()) for claim in (await bench.claim(worker=worker, lease=HOUR)).jobs]
+    first = went[0][1]
+    assert went == [(True, first + n * 30_000) for n in range(3)]
+
+
+async def test_nobody_has_to_ask_before_the_next_probe(bench):
+    await go_out(bench)
+    bench.clock.advance(29_500)
+    assert (await bench.claim()).wait == timedelta(milliseconds=500)
+
+
+async def test_a_probe_that_is_answered_lets_all_go_on_at_half_the_rate_and_soon_at_all_of_it(bench):
+    await go_out(bench)
+    await answer(bench, await probe(bench))
+    assert not await is_open(bench)
+    assert len((await bench.claim(most=50)).jobs) == 2
+    assert [await stored(bench, name) for name in ("ramp_from", "ramp_share", "ramp_growth")] == [bench.clock(), 0.5, 2]
+
+
+async def test_a_ramp_that_was_gentler_stays_so(bench):
+    await bench.configure(requests=Pace(rate=600, burst=1))
+    await bench.queue.block(CLASS, timedelta(milliseconds=1), "ramp_limited")
+    bench.clock.advance(1)
+    await bench.submit("a", "b")
+    await refuse(bench, await bench.claim_one())
+    await answer(bench, await probe(bench))
+    assert await stored(bench, "ramp_share") == 0.5
+    assert await stored(bench, "ramp_growth") == pytest.approx(0.1)
+
+
+async def test_whoever_waits_is_woken_when_a_probe_was_answered(bench):
+    await go_out(bench)
+    claim = await probe(bench)
+    async with bench.redis.pubsub() as ears:
+        await ears.subscribe("promptmill:wake:idle-one")
+        await ears.get_message(timeout=5)
+        await bench.claim(worker="idle-one")
+        await answer(bench, claim)
+        said = await ears.get_message(timeout=5)
+    assert said["type"] == "message"
+
+
+async def test_what_was_sent_before_it_went_out_does_not_bring_it_back(bench):
+    await bench.configure()
+    await bench.submit("long", "refused", "c")
+    long, refused, _ = (await bench.claim(lease=HOUR)).jobs
+    await refuse(bench, refused)
+    await answer(bench, long)
+    assert await is_open(bench)
+
+
+async def test_a_probe_whose_answer_was_in_the_store_already_tells_nothing(bench):
+    await go_out(bench)
+    claim = await probe(bench)
+    assert await bench.queue.settle([Settlement(claim, Status.SUCCEEDED, used=Cost(0, 0, 0))]) == [True]
+    assert await is_open(bench)
+
+
+async def test_a_probe_that_fails_keeps_it_out_and_another_job_is_tried_next(bench):
+    await go_out(bench, "a", "b", "c")
+    tried = []
+    for _ in range(6):
+        claim = await probe(bench)
+        tried.append(claim.job_id)
+        standing = await refuse(bench, claim)
+        assert (standing.is_out, standing.is_news) == (True, False)
+    assert tried == ["a", "b", "c", "a", "b", "c"]
+
+
+async def test_a_probe_that_fails_goes_to_the_back_only_of_its_own_lane(bench):
+    await go_out(bench, "interactive", fields={"lane": Lane.INTERACTIVE})
+    await bench.submit("standard", "behind")
+    await bench.submit("overnight", lane=Lane.OVERNIGHT)
+    tried = []
+    for _ in range(6):
+        claim = await probe(bench)
+        tried.append(claim.job_id)
+        await refuse(bench, claim)
+    assert tried == ["interactive", "standard", "overnight", "interactive", "behind", "overnight"]
+
+
+@pytest.mark.parametrize("end", ["its worker died", "cancelled", "given back unsent", "dead letter", "still hangs"])
+async def test_a_probe_that_tells_nothing_holds_up_nothing(bench, end):
+    await go_out(bench, "a", "b")
+    bench.clock.advance(INTERVAL)
+    claim = await bench.claim_one(lease=HOUR if end == "still hangs" else LEASE)
+    match end:
+        case "cancelled":
+            await bench.queue.cancel(["a"])
+            await bench.queue.settle([Settlement(claim, Status.CANCELLED)])
+        case "given back unsent":
+            await bench.queue.snooze(Snooze(claim, sent=False))
+        case "dead letter":
+            await bench.queue.settle([Settlement(claim, Status.FAILED, used=Cost(1, 10, 0))])
+    assert await is_open(bench)
+    assert (await bench.claim()).jobs == ()
+    next_one = await probe(bench)
+    assert next_one.job_id == ("b" if end in {"cancelled", "dead letter", "still hangs"} else "a")
+
+
+async def test_the_provider_says_how_long_everybody_is_to_wait(bench):
+    await go_out(bench)
+    await fail(bench, await probe(bench), retry_after=timedelta(minutes=2))
+    bench.clock.advance(119_999)
+    assert (await bench.claim()).jobs == ()
+    bench.clock.advance(1)
+    assert (await bench.claim_one()).probe
+
+
+async def test_a_probe_waits_for_budget_like_any_request(bench):
+    await go_out(bench)
+    await bench.queue.block(CLASS, HOUR, "rate_limited")
+    bench.clock.advance(INTERVAL)
+    assert (await bench.claim()).jobs == ()
+    bench.clock.advance(HOUR)
+    assert len((await bench.claim()).jobs) == 1
+
+
+async def test_what_is_cancelled_or_expires_ends_while_its_class_is_out(bench):
+    await go_out(bench, "a", "b", fields={"deadline": bench.clock.time(5_000)})
+    await bench.queue.cancel(["a"])
+    assert [claim.disposition for claim in (await bench.claim()).jobs] == [Disposition.CANCELLED]
+    bench.clock.advance(5_000)
+    assert [claim.disposition for claim in (await bench.claim()).jobs] == [Disposition.EXPIRED]
+
+
+# the account is refused ---------------------------------------------------------------------------------------------
+
+
+async def test_one_refusal_of_the_account_is_enough_and_news_once(bench):
+    await bench.configure()
+    await bench.submit("a", "b", "c")
+    first, *others = (await bench.claim()).jobs
+    standing = await refuse(bench, first)
+    assert (standing.is_out, standing.is_news) == (True, True)
+    for claim in others:
+        standing = await refuse(bench, claim)
+        assert (standing.is_out, standing.is_news) == (True, False)
+    assert (await bench.claim()).jobs == ()
+
+
+async def test_another_reason_is_news_and_asked_at_its_own_interval(bench):
+    await go_out(bench)
+    standing = await refuse(bench, await probe(bench), outcome="spend_limit_reached", probe_every=HOUR)
+    assert standing.is_news
+    bench.clock.advance(HOUR - timedelta(milliseconds=1))
+    assert (await bench.claim()).jobs == ()
+    bench.clock.advance(1)
+    claim = await bench.claim_one()
+    assert (await fail(bench, claim)).is_news, "the limit was raised, but now the provider is overloaded"
+    assert (await probe(bench)).probe
+
+
+async def test_a_limit_that_ends_at_a_known_time_is_asked_then(bench):
+    end = bench.clock.time(40 * 60_000)
+    await go_out(bench, "a", "b", "c", "d", probe_every=timedelta(minutes=15), ends_at=end)
+    asked = []
+    for _ in range(70):
+        bench.clock.advance(timedelta(minutes=1))
+        asked += [
+            minute
+            for minute in [round((bench.clock.time() - end).total_seconds() / 60) + 40]
+            for _ in (await bench.claim(lease=timedelta(days=1))).jobs
+        ]
+    assert asked == [15, 30, 40, 55]
+
+
+async def test_a_refusal_of_what_was_sent_before_a_request_that_was_answered_parks_nothing(bench):
+    await bench.configure()
+    await bench.submit("old", "new")
+    old = await bench.claim_one(most=1)
+    bench.clock.advance(1)
+    await answer(bench, await bench.claim_one())
+    assert not (await refuse(bench, old)).is_out
+
+
+async def test_what_is_refused_to_one_job_alone_is_that_jobs_fault_the_second_time(bench):
+    await bench.configure()
+    await bench.submit("fine", "odd")
+    fine, odd = (await bench.claim()).jobs
+    await bench.queue.snooze(Snooze(fine, sent=False))
+    assert not (await refuse(bench, odd, outcome="not_permitted", may_use_attempt=True)).to_blame
+    await answer(bench, await probe(bench))
+    odd = await bench.claim_one()
+    standing = await refuse(bench, odd, outcome="not_permitted", may_use_attempt=True)
+    assert (standing.to_blame, standing.is_out) == (True, False)
+
+
+async def test_a_key_that_is_refused_a_second_time_is_nobodys_fault(bench):
+    await bench.configure()
+    await bench.submit("a", "b")
+    a, b = (await bench.claim()).jobs
+    await refuse(bench, b)
+    await bench.queue.snooze(Snooze(a, sent=False))
+    await answer(bench, await probe(bench))
+    bench.clock.advance(1)
+    standing = await refuse(bench, await bench.claim_one())
+    assert (standing.to_blame, standing.is_out, standing.is_news) == (False, True, True)
+
+
+async def test_resume_lets_all_go_on_at_once_and_at_the_whole_rate(bench):
+    await go_out(bench, "a", "b", "c")
+    await bench.queue.resume(CLASS)
+    claims = await bench.claim()
+    assert (len(claims.jobs), {claim.probe for claim in claims.jobs}) == (3, {False})
+    assert await stored(bench, "ramp_share") is None
+
+
+# whose fault it is --------------------------------------------------------------------------------------------------
+
+
+async def test_the_first_failure_of_a_job_is_nobodys_fault_yet(bench):
+    await bench.configure()
+    await bench.submit("a")
+    assert not (await fail(bench, await bench.claim_one())).to_blame
+
+
+async def test_in_an_outage_no_failure_is_the_jobs_fault(bench):
+    await bench.configure()
+    await bench.submit("a")
+    for _ in range(100):
+        assert not (await fail(bench, await bench.claim_one())).to_blame
+        bench.clock.advance(INTERVAL)
+
+
+async def others_are_answered(bench: Bench) -> None:
+    bench.clock.advance(1)
+    await bench.submit("good")
+    for claim in (await bench.claim()).jobs:
+        if claim.job_id == "good":
+            await answer(bench, claim)
+        else:
+            await bench.queue.snooze(Snooze(claim, sent=False))
+
+
+async def test_a_job_that_fails_again_while_others_are_answered_is_to_blame(bench):
+    await bench.configure()
+    await bench.submit("a")
+    await fail(bench, await bench.claim_one())
+    await others_are_answered(bench)
+    for _ in range(2 * ENOUGH):  # and stays so, and is no news of the provider
+        bench.clock.advance(INTERVAL)
+        standing = await fail(bench, await bench.claim_one())
+        assert (standing.to_blame, standing.is_out) == (True, False)
+
+
+async def test_what_was_answered_before_a_job_failed_says_nothing_of_its_failure(bench):
+    """Requests that were under way when the outage began end well for a while."""
+    await bench.configure()
+    await bench.submit("straggler", "a")
+    straggler, a = (await bench.claim(lease=HOUR)).jobs
+    bench.clock.advance(1)
+    await fail(bench, a)
+    await answer(bench, straggler)
+    bench.clock.advance(1)
+    assert not (await fail(bench, await bench.claim_one())).to_blame
+
+
+async def test_while_its_class_is_out_no_job_is_to_blame(bench):
+    await go_out(bench, "bad")
+    await bench.queue.resume(CLASS)
+    await fail(bench, await bench.claim_one())
+    await others_are_answered(bench)
+    assert (await fail(bench, await bench.claim_one())).to_blame
+    bench.clock.advance(1)
+    await bench.submit("refused")
+    bad, refused = (await bench.claim()).jobs
+    await refuse(bench, refused, wait=timedelta(days=1))
+    await bench.queue.snooze(Snooze(bad, sent=False))
+    assert not (await fail(bench, await probe(bench))).to_blame
+
+
+async def test_what_always_fails_ends_even_where_nothing_shows_that_the_provider_works(bench):
+    patience = timedelta(hours=6)
+    await bench.configure()
+    await bench.submit("a")
+    began = bench.clock()
+    while True:
+        standing = await fail(bench, await bench.claim_one(), outage_patience=patience)
+        if standing.to_blame:
+            break
+        bench.clock.advance(timedelta(minutes=1))
+    assert bench.clock() - began == pytest.approx(patience.total_seconds() * 1_000, abs=120_000)
+    assert standing.is_out, "and the class is still asked by one request at every interval"
+
+
+async def test_another_model_judges_a_job_anew(bench):
+    await bench.configure()
+    await bench.configure(OTHER)
+    await bench.submit("a")
+    await fail(bench, await bench.claim_one())
+    await others_are_answered(bench)
+    claim = await bench.claim_one()
+    await report(bench, claim)
+    await bench.queue.snooze(Snooze(claim, route=1, budget=OTHER))
+    assert not (await fail(bench, await bench.claim_one())).to_blame
+
+
+async def test_who_lost_the_lease_tells_nothing(bench):
+    await bench.configure()
+    await bench.submit("a")
+    claim = await bench.claim_one()
+    bench.clock.advance(LEASE)
+    await bench.claim_one(worker="other")
+    before = await bench.dump()
+    with pytest.raises(LeaseLost):
+        await report(bench, claim, effect=Effect.PARKS)
+    assert await bench.dump() == before
+
+
+# retries ------------------------------------------------------------------------------------------------------------
+
+
+async def waits_of(bench: Bench, number: int, **fields) -> list[float]:
+    """How long (s) that many jobs that fail at once have to wait at a rate of one request a second."""
+    await bench.configure(requests=Pace(rate=60, burst=1_000))
+    await bench.submit(*(f"j{n}" for n in range(number)), **fields)
+    claims = (await bench.claim(most=number)).jobs
+    return [(await fail(bench, claim, retry_share=0.2)).wait.total_seconds() for claim in claims]
+
+
+async def test_retries_take_at_most_a_share_of_the_rate_beyond_a_few(bench):
+    assert await waits_of(bench, 14) == [0] * 10 + [5, 10, 15, 20]
+
+
+async def test_whoever_waits_at_a_screen_does_not_wait_for_other_retries(bench):
+    assert await waits_of(bench, 14, lane=Lane.INTERACTIVE) == [0] * 14
+
+
+async def test_a_retry_that_is_answered_gives_its_place_back(bench):
+    await waits_of(bench, 14)
+    for claim in (await bench.claim(most=4)).jobs:
+        await answer(bench, claim)
+    failing = (await bench.claim(most=1)).jobs[0]
+    assert (await fail(bench, failing, retry_share=0.2)).wait == timedelta(seconds=5)
+
+
+async def test_what_was_retried_long_ago_does_not_count(bench):
+    await waits_of(bench, 14)
+    bench.clock.advance(HOUR)
+    await bench.submit("later")
+    claim = await bench.claim_one(most=1)
+    assert (await fail(bench, claim, retry_share=0.2)).wait == NOTHING
+
+
+# other models -------------------------------------------------------------------------------------------------------
+
+
+async def out_for_half_a_minute(bench: Bench, *submissions: tuple[str, tuple[str, ...]], **how) -> None:
+    await bench.configure()
+    for name, fallbacks in submissions:
+        await bench.submit(name, fallbacks=fallbacks)
+    (claim, *others) = (await bench.claim(most=500)).jobs
+    for other in others:
+        await bench.queue.snooze(Snooze(other, sent=False))
+    await refuse(bench, claim, **{"fallback_after": timedelta(seconds=20), "probe_every": HOUR, **how})
+    bench.clock.advance(timedelta(seconds=30))
+
+
+MODEL = "claude-sonnet-5-5"
+
+
+async def test_after_a_time_jobs_that_may_ask_another_model_are_handed_out_to_do_so(bench):
+    await out_for_half_a_minute(bench, ("a", ()), ("b", (MODEL,)), ("c", ()), ("d", (MODEL,)))
+    claims = (await bench.claim()).jobs
+    assert [(claim.job_id, claim.disposition) for claim in claims] == [
+        ("b", Disposition.REROUTE),
+        ("d", Disposition.REROUTE),
+    ]
+    assert {claim.reserved.input for claim in claims} == {0}, "no request is sent for it"
+    await bench.configure(OTHER)
+    for claim in claims:
+        await bench.queue.snooze(Snooze(claim, sent=False, route=1, budget=OTHER))
+    claims = (await bench.claim()).jobs
+    assert [(claim.job_id, claim.disposition, claim.route, claim.number) for claim in claims] == [
+        ("b", Disposition.RUN, 1, 1),
+        ("d", Disposition.RUN, 1, 1),
+    ]
+
+
+@pytest.mark.parametrize("how", [{"fallback_after": None}, {"fallback_after": timedelta(seconds=31)}])
+async def test_nobody_asks_another_model_before_its_time_or_where_that_could_not_help(bench, how):
+    await out_for_half_a_minute(bench, ("a", (MODEL,)), **how)
+    assert (await bench.claim()).jobs == ()
+
+
+async def test_who_asks_the_last_model_that_it_may_waits_for_it(bench):
+    await out_for_half_a_minute(bench, ("a", ()), ("b", (MODEL,)))
+    claim = await bench.claim_one()
+    await bench.queue.snooze(Snooze(claim, sent=False, route=1))
+    bench.clock.advance(timedelta(seconds=1))
+    assert (await bench.claim()).jobs == ()
+
+
+async def test_a_long_lane_is_looked_through_a_part_at_a_time_once_between_two_probes(bench):
+    names = [f"j{n:03}" for n in range(300)]
+    rerouted = {"j000", "j150", "j299"}
+    await out_for_half_a_minute(bench, *((name, (MODEL,) if name in rerouted else ()) for name in names))
+    found = []
+    for _ in range(5):
+        claims = await bench.claim(most=2, lease=HOUR)
+        found += ids(claims)
+        if claims.wait:
+            break
+    assert set(found) == rerouted
+    await bench.submit("newcomer", fallbacks=(MODEL,))
+    assert ids(await bench.claim()) == ["newcomer"]
+
+
+async def test_when_the_class_is_back_nobody_asks_another_model(bench):
+    await out_for_half_a_minute(bench, ("a", ()), probe_every=timedelta(seconds=25))
+    await answer(bench, await bench.claim_one())
+    await bench.submit("b", fallbacks=(MODEL,))
+    bench.clock.advance(1_000)
+    assert (await bench.claim_one()).disposition is Disposition.RUN

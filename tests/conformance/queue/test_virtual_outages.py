@@ -1,0 +1,204 @@
+"""Outages of hours in seconds: a fleet on a clock of ours, real scripts on a real server, a provider that goes away.
+
+What a worker does after a failure is done with its own functions: classify is spared, since the outcome is given.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from redis.asyncio import Redis
+
+from promptmill.pacing import Cost, paces
+from promptmill.queue import Claim, Queue, Settlement, Snooze
+from promptmill.results import Status
+from promptmill.settings import Settings
+from promptmill.testing.simulator.budget import Budget as Provider
+from promptmill.testing.simulator.config import Limits
+from tests.support.virtual_fleet import Answer, VirtualFleet, text_job
+from worker.decisions import GoBack, decide, report_on
+from worker.outcomes import POLICIES
+
+CLASS = "haiku-5-5"
+RPM = 600
+PACED = RPM * 0.99 / 60
+"""Requests a second."""
+INTERVAL = timedelta(seconds=30)
+DEPTH = timedelta(seconds=2)
+
+
+@pytest.fixture
+async def redis(url_of: Callable[[str], str]) -> AsyncIterator[Redis]:
+    client = Redis.from_url(url_of("valkey"))
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@dataclass
+class Outage:
+    """From when until when (minutes), what requests come to, after how long, and how many of them do."""
+
+    begins: float
+    ends: float
+    outcome: str
+    after_ms: float = 60
+    share: float = 1
+    jobs: frozenset[str] | None = None
+    """Whom it concerns; None: all."""
+
+
+class FleetInTrouble(VirtualFleet):
+    """A fleet whose provider fails at times."""
+
+    outages: tuple[Outage, ...] = ()
+
+    def begin(self, *outages: Outage) -> None:
+        self.outages = outages
+        self.failed: list[tuple[float, Claim]] = []
+        self.opened: list[float] = []
+        self.attempts = 0
+        self.dead: list[str] = []
+        self.granted_at: list[float] = []
+
+    def minutes(self) -> float:
+        return (self.clock[0] - self._start_ms) / 60_000
+
+    async def _arrive(self, worker: str, claim: Claim) -> None:
+        for outage in self.outages:
+            concerned = outage.jobs is None or claim.job_id in outage.jobs
+            if outage.begins <= self.minutes() < outage.ends and concerned and self.random.random() < outage.share:
+                self.at(self.clock[0] + outage.after_ms, "fail", worker, claim, outage.outcome)
+                return
+        self.granted_at.append(self.minutes())
+        await super()._arrive(worker, claim)
+
+    async def _fail(self, worker: str, claim: Claim, outcome: str) -> None:
+        self.failed.append((self.minutes(), claim))
+        policy, job, settings = POLICIES[outcome], self.jobs[claim.job_id], self.settings
+        now = datetime.fromtimestamp(self.clock[0] / 1000, UTC)
+        report = report_on(policy, claim, retry_after=None, settings=settings, now=now)
+        assert report is not None
+        standing = await self.queue.report(report)
+        if standing.is_news:
+            self.opened.append(self.minutes())
+        decision = decide(
+            policy,
+            retry_after=None,
+            standing=standing,
+            claim=claim,
+            job=job,
+            settings=settings,
+            chance=self.random.random,
+        )
+        if isinstance(decision, GoBack):
+            self.attempts += decision.uses_attempt
+            snooze = Snooze(claim, decision.wait, uses_attempt=decision.uses_attempt, used=Cost(1, 0, 0))
+            await self.queue.snooze(snooze)
+        else:
+            self.dead.append(claim.job_id)
+            await self.queue.settle([Settlement(claim, Status.FAILED, used=Cost(1, 0, 0))])
+        await self._slot_free(worker)
+
+    def probes(self) -> list[float]:
+        return [at for at, claim in self.failed if claim.probe]
+
+    def rate(self, begins: float, ends: float) -> float:
+        """Requests a second that were granted between two minutes, as a share of the paced rate."""
+        return sum(begins <= at < ends for at in self.granted_at) / ((ends - begins) * 60) / PACED
+
+
+async def a_fleet(redis: Redis, *outages: Outage, jobs: int, workers: int = 3, **how: object) -> FleetInTrouble:
+    """Workers with that many jobs waiting, on a provider with shallow buckets."""
+    clock = [1.8e12]
+    settings = Settings.load(environ={}, rpm=RPM, itpm=10**8, otpm=10**8, probe_interval=INTERVAL, **how)
+    queue = Queue(redis, clock=lambda: clock[0])
+    pace = paces(
+        settings.limits(CLASS),
+        headroom=settings.headroom,
+        request_burst=settings.request_burst,
+        token_burst=settings.token_burst,
+    )
+    await queue.configure(CLASS, pace)
+    limits = Limits(rpm=RPM, itpm=10**8, otpm=10**8, depth=DEPTH)
+    provider = Provider(limits, charge_max_tokens=False, foreign=None, now_ns=0)
+    generation = random.Random(3)
+    fleet = FleetInTrouble(
+        queue,
+        clock,
+        provider,
+        settings,
+        answer=lambda _job: Answer(41, 100, generation.uniform(500, 4_000)),
+        workers=workers,
+        slots=100,
+    )
+    fleet.begin(*outages)
+    await fleet.submit([text_job(number, max_tokens=200) for number in range(jobs)])
+    return fleet
+
+
+OUTAGES = {
+    "529": ("overloaded", 60),
+    "500 with HTML": ("server_error", 60),
+    "connection refused": ("connection_failed", 2),
+    "hangs": ("timed_out", 120_000),
+    "a key that was revoked": ("bad_key", 60),
+}
+
+
+@pytest.mark.parametrize("name", OUTAGES)
+async def test_an_outage_of_four_hours_loses_nothing_and_costs_one_request_an_interval(redis: Redis, name: str) -> None:
+    outcome, after_ms = OUTAGES[name]
+    hours, began = 4, 2.0
+    ends = began + hours * 60
+    fleet = await a_fleet(redis, Outage(began, ends, outcome, after_ms), jobs=3_000)
+    await fleet.run(ends + 6)
+    (opened,) = fleet.opened
+    in_vain = len(fleet.failed)
+    print(
+        f"\n{name}: out after {(opened - began) * 60:.1f} s and {in_vain - len(fleet.probes())} requests; "
+        f"{len(fleet.probes())} probes in {hours} h; {fleet.attempts} attempts used up, {len(fleet.dead)} dead; "
+        f"at {fleet.rate(ends + 0.75, ends + 1):.1%} of the rate after 45 to 60 s, {len(fleet.tally.refused)} 429s; "
+        f"{len(fleet.answered)} of {len(fleet.jobs)} answered, {in_vain} requests beyond one a job"
+    )
+    assert len(fleet.probes()) <= timedelta(hours=hours) / INTERVAL
+    assert (fleet.attempts, fleet.dead, fleet.tally.refused) == (0, [], [])
+    assert fleet.rate(ends + 55 / 60, ends + 65 / 60) > 0.95
+    assert Counter(fleet.answered) == dict.fromkeys(fleet.jobs, 1)
+
+
+async def test_a_job_that_always_fails_ends_and_nobody_else_is_kept_from_going(redis: Redis) -> None:
+    bad = frozenset(f"job-{number}" for number in range(0, 2_000, 200))
+    fleet = await a_fleet(redis, Outage(0, 1e9, "server_error", 60, jobs=bad), jobs=2_000)
+    await fleet.run(6)
+    assert sorted(fleet.dead) == sorted(bad)
+    assert fleet.opened == []
+    requests = Counter(claim.job_id for _, claim in fleet.failed)
+    # The first failure is nobody's fault yet, nor is one that is tried again before any answer has come back.
+    assert all(fleet.settings.max_attempts < number <= fleet.settings.max_attempts + 4 for number in requests.values())
+    assert len(fleet.answered) == 2_000 - len(bad)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.6])
+async def test_a_provider_that_fails_at_random_is_not_out(redis: Redis, share: float) -> None:
+    fleet = await a_fleet(redis, Outage(0, 1e9, "overloaded", 60, share=share), jobs=3_000)
+    await fleet.run(60)
+    minutes = max(fleet.granted_at)
+    print(f"\n{share:.0%} fail: all answered after {minutes:.1f} min, {len(fleet.failed) / 3_000:.2f} in vain for each")
+    assert fleet.opened == []
+    assert Counter(fleet.answered) == dict.fromkeys(fleet.jobs, 1)
+
+
+async def test_a_bad_hour_is_not_amplified(redis: Redis) -> None:
+    """Where three of four requests fail, retries that fail again take at most their share of the rate."""
+    fleet = await a_fleet(redis, Outage(0, 1e9, "overloaded", 60, share=0.7), jobs=20_000, retry_share=0.1)
+    await fleet.run(20)
+    again = [at for at, claim in fleet.failed if claim.number > 1 and not claim.probe]
+    share = len(again) / 20 / (PACED * 60)
+    print(f"\n{share:.1%} of the rate went into retries that failed again; out {len(fleet.opened)} times")
+    assert share < 0.1 + 0.01
