@@ -133,13 +133,13 @@ def latency(connection: sa.Connection, *, since: datetime) -> list[Latency]:
         .join_from(results, attempts, attempts.c.job_id == results.c.job_id)
         .where(*answered, attempts.c.outcome == Status.SUCCEEDED.value)
     )
-    stages = {
-        "queue": _percentiles(connection, of_results.add_columns(results.c.queue_time_ms)),
-        "first_byte": _percentiles(connection, first_byte),
-        "whole": _percentiles(connection, of_results.add_columns(results.c.latency_ms)),
-    }
-    groups = sorted(set().union(*stages.values()))
-    return [Latency(*group, **{stage: of.get(group) for stage, of in stages.items()}) for group in groups]
+    stages = [
+        _percentiles(connection, of_results.add_columns(results.c.queue_time_ms)),
+        _percentiles(connection, first_byte),
+        _percentiles(connection, of_results.add_columns(results.c.latency_ms)),
+    ]
+    groups = sorted({group for stage in stages for group in stage})
+    return [Latency(*group, *(stage.get(group) for stage in stages)) for group in groups]
 
 
 def _number(name: str) -> sa.ColumnElement[float]:
@@ -162,12 +162,8 @@ def _percentiles(connection: sa.Connection, chosen: sa.Select[Any]) -> dict[tupl
         .where(value.is_not(None), model.is_not(None))
         .subquery()
     )
-    of_rank = [
-        sa.func.max(
-            sa.case((ranked.c.rank == (ranked.c.count * share + 99) // 100, ranked.c.value)), type_=Milliseconds
-        )
-        for share in _PERCENTILES
-    ]
+    ranks = [(ranked.c.count * share + 99) // 100 for share in _PERCENTILES]
+    of_rank = [sa.func.max(sa.case((ranked.c.rank == rank, ranked.c.value)), type_=Milliseconds) for rank in ranks]
     statement = sa.select(ranked.c.model, ranked.c.lane, ranked.c.count, *of_rank).group_by(
         ranked.c.model, ranked.c.lane, ranked.c.count
     )

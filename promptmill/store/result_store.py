@@ -136,8 +136,8 @@ class ResultStore:
     async def spend(self, *, since: datetime, by: Grouping = "model") -> list[Spend]:
         """Return tokens and money of every request that ended since then, by the hour and by model, lane or tag.
 
-        `by` is "model" (each request counts for the model that it asked, also before a fallback), "lane", or ("tag", its
-        name).
+        `by` is "model" (each request counts for the model that it asked, also before a fallback), "lane", or ("tag",
+        its name).
         """
         return await self._database.read(partial(aggregates.spend, database=self._database, since=since, by=by))
 
