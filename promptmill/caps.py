@@ -35,7 +35,7 @@ class SpendCap(BaseModel):
 
     def __str__(self) -> str:
         scope = " ".join(part for part in (self.model_class, self.lane) if part)
-        return f"{self.usd} USD a {self.per}{f' for {scope}' if scope else ''}"
+        return f"{self.usd} USD {'an' if self.per == 'hour' else 'a'} {self.per}{f' for {scope}' if scope else ''}"
 
 
 @dataclass(frozen=True, slots=True)

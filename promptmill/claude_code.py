@@ -15,7 +15,6 @@ knew too, are not rewritten.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -158,17 +157,11 @@ def _triggers(text: str) -> Iterator[Span]:
             continue
         tails = _TAILS[head[0].lower()]
         tail = tails.match(text, position) if tails else None
-        # A phrase ends where code begins: what stands there is not a word of it.
         for end in (tail.end() if tail else position, position):
-            if not _leads_on(text[end : end + _GLUE_CHARS]) and _next_start(code, start) >= end:
+            if not _leads_on(text[end : end + _GLUE_CHARS]):
                 yield start, end
                 position = end
                 break
-
-
-def _next_start(spans: list[Span], position: int) -> float:
-    place = bisect_right(spans, position, key=lambda span: span[0])
-    return spans[place][0] if place < len(spans) else float("inf")
 
 
 def _is_glued(before: str) -> bool:
