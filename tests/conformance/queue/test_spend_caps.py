@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -200,6 +200,39 @@ async def test_each_of_several_caps_is_told_of(open_bench):
     assert [of.cap for of in reached] == [caps[0], caps[2]]
     await spend(open_bench, "7")
     assert [of.cap for of in (await claim(open_bench, *caps)).reached] == [caps[1]]
+
+
+async def test_python_reads_from_redis_what_the_script_tells(open_bench):
+    caps = [
+        SpendCap(usd=Decimal("0.000000001"), per=per, lane=lane, model_class=model_class)
+        for per in ("hour", "day")
+        for lane in (None, Lane.INTERACTIVE, Lane.OVERNIGHT)
+        for model_class in (None, CLASS, OTHER)
+    ]
+    for usd, lane, budget in (("1", "interactive", CLASS), ("2", "overnight", CLASS), ("4", "overnight", OTHER)):
+        await spend(open_bench, usd, lane=lane, budget=budget)
+    open_bench.clock.advance(HOUR_MS)
+    await spend(open_bench, "8.000000001", lane="overnight", budget=OTHER)
+    await open_bench.redis.hset(keys.SPEND, mapping={"": "", "hour:3:x": "nonsense", "day:3:opus-5x": "1 9"})
+    told = {of.cap: of.spent_usd for of in (await claim(open_bench, *caps)).reached}
+    stored = await open_bench.redis.hgetall(keys.SPEND)
+    entries = {name.decode(): entry.decode() for name, entry in stored.items()}
+    now = open_bench.clock.time()
+    assert {cap: cap.spent(entries, now) for cap in caps if cap.spent(entries, now)} == told
+    assert len(told) > len(caps) // 2
+
+
+@pytest.mark.parametrize(
+    ("per", "now", "end"),
+    [
+        ("hour", "2026-11-22T09:00:00Z", "2026-11-22T10:00:00Z"),
+        ("hour", "2026-11-22T23:59:59.999999Z", "2026-11-23T00:00:00Z"),
+        ("day", "2026-11-22T09:30:00Z", "2026-11-23T00:00:00Z"),
+    ],
+)
+def test_an_hour_and_a_day_end_on_the_hour_and_at_midnight(per, now, end):
+    cap = SpendCap(usd=Decimal(1), per=per)
+    assert cap.ends_at(datetime.fromisoformat(now)) == datetime.fromisoformat(end)
 
 
 # damage --------------------------------------------------------------------------------------------------------------
