@@ -103,6 +103,8 @@ class Job(BaseModel):
     """Overrides the worker's setting; waiting (I3) is not counted."""
     trace: str | None = Field(default=None, pattern=TRACEPARENT)
     """W3C `traceparent` of whoever submitted the job; filled in where OpenTelemetry is in use."""
+    for_claude_code: bool = False
+    """The answer goes into Claude Code: its text comes without trigger words (see promptmill.claude_code)."""
     keep_result: timedelta | None = Field(default=None, ge=timedelta(0))
     """How long Redis keeps the result for whoever waits; None: the worker's setting; zero: not at all."""
     version: int = Field(default=WIRE_VERSION, ge=1, le=WIRE_VERSION)

@@ -41,6 +41,9 @@ BREAKER_OPENED: Final = "breaker_opened"
 """model_class, outcome, says, probe_s: the provider answers nobody; said once, likewise"""
 BREAKER_CLOSED: Final = "breaker_closed"
 """model_class: a probe was answered, and the budget goes on"""
+SPEND_CAP_REACHED: Final = "spend_cap_reached"
+"""cap, action, spent_usd, lane, model_class: told once in its hour or day, by one worker; `park`: nothing more is sent
+that the cap is for until the hour or day is over"""
 PRICE_UNKNOWN: Final = "price_unknown"
 """model: said once for each; the cost of its jobs is left empty"""
 

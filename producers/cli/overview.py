@@ -100,11 +100,15 @@ class Overview:
     workers: tuple[WorkerView, ...]
     runs: tuple[RunView, ...]
     """Those that changed last, the newest first."""
+    spend: Mapping[str, str]
+    """What was spent in the present hour and day, as Redis has it; see promptmill.caps."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the overview as `promptmill status --json` prints it."""
         runs = [{**asdict(run), "open": run.open, "cost_usd": str(run.cost_usd)} for run in self.runs]
-        return {**asdict(self), "runs": runs}
+        whole = asdict(self)
+        del whole["spend"]  # what there is to know of it stands in the caps
+        return {**whole, "runs": runs}
 
 
 async def read_overview(redis: Redis, *, runs: int) -> Overview:
@@ -127,6 +131,7 @@ async def read_overview(redis: Redis, *, runs: int) -> Overview:
             budgets=budgets,
             workers=await _workers(redis, now),
             runs=await _runs(redis, now, runs),
+            spend=await _spend(redis),
         )
 
 
@@ -204,6 +209,11 @@ def _time(value: Any) -> datetime:
         return datetime.fromtimestamp(value, UTC)
     at = datetime.fromisoformat(value)
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+async def _spend(redis: Redis) -> dict[str, str]:
+    stored = await redis.hgetall(keys.SPEND)  # type: ignore[misc]
+    return {name.decode("utf-8", "replace"): entry.decode("utf-8", "replace") for name, entry in stored.items()}
 
 
 async def _runs(redis: Redis, now: datetime, limit: int) -> tuple[RunView, ...]:

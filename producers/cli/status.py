@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 import click
 from rich.console import Console
@@ -13,6 +14,7 @@ from producers.cli.console import print_json, terminal
 from producers.cli.options import load_settings
 from producers.cli.overview import BudgetView, Overview, RunView, WorkerView, read_overview
 from producers.cli.queue_address import QueueAddress, reachable_queue
+from promptmill.caps import SpendCap
 from promptmill.errors import PromptmillError
 from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS
@@ -44,10 +46,17 @@ def status(as_json: bool, runs: int) -> None:  # noqa: FBT001 - click's way
     settings = load_settings()
     with reachable_queue(settings) as address:
         overview, letters = asyncio.run(_read(address, runs))
+    caps = [(cap, cap.spent(overview.spend, overview.at)) for cap in settings.caps]
     if as_json:
-        print_json({**overview.to_json(), "redis": hide_password(address.url), "dead_letters": letters})
+        caps_json = [
+            {**cap.model_dump(mode="json"), "spent_usd": str(spent), "is_reached": spent >= cap.usd}
+            for cap, spent in caps
+        ]
+        print_json(
+            {**overview.to_json(), "redis": hide_password(address.url), "dead_letters": letters, "caps": caps_json}
+        )
         return
-    _show(terminal(), overview, letters, address)
+    _show(terminal(), overview, letters, address, caps)
 
 
 async def _read(address: QueueAddress, runs: int) -> tuple[Overview, str]:
@@ -72,7 +81,9 @@ async def _count_letters(settings: Settings) -> str:
         return f"unknown: {error}"
 
 
-def _show(console: Console, overview: Overview, letters: str, address: QueueAddress) -> None:
+def _show(
+    console: Console, overview: Overview, letters: str, address: QueueAddress, caps: list[tuple[SpendCap, Decimal]]
+) -> None:
     kind = "embedded Valkey" if address.embedded else "Redis"
     console.print(f"{kind} at {hide_password(address.url)}", style="dim")
     console.print(
@@ -84,6 +95,8 @@ def _show(console: Console, overview: Overview, letters: str, address: QueueAddr
     if overview.budgets:
         console.print(_lanes(overview.budgets))
         console.print(_budgets(overview.budgets, overview.at))
+    if caps:
+        console.print(_caps(caps, overview.at))
     if overview.workers:
         console.print(_workers(overview.workers, overview.at))
     else:
@@ -136,6 +149,18 @@ def _blocked(budget: BudgetView, now: datetime) -> str:
         if budget.next_probe is not None:
             said.append(f"next probe in {_span(budget.next_probe - now)}")
     return ", ".join(said)
+
+
+def _caps(caps: list[tuple[SpendCap, Decimal]], now: datetime) -> Table:
+    table = _table("Spend caps", ("cap",), ("spent (USD)",))
+    table.add_column("", header_style="dim")
+    for cap, spent in caps:
+        state = ""
+        if spent >= cap.usd:
+            over_in = _span(cap.ends_at(now) - now)
+            state = f"parked for {over_in}" if cap.action == "park" else f"reached; over in {over_in}"
+        table.add_row(str(cap), f"{spent:.4f}", state, style="yellow" if state else "")
+    return table
 
 
 def _workers(workers: tuple[WorkerView, ...], now: datetime) -> Table:

@@ -8,12 +8,14 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from typing import Any, Final
 
 import orjson
 from redis.asyncio import Redis
 
+from promptmill.caps import NANO, CapReached, SpendCap
 from promptmill.errors import LeaseLost
 from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS, Cost, Pace
@@ -104,6 +106,8 @@ class Claims:
     unconfigured: tuple[str, ...]
     """Model classes with jobs but without limits."""
     jobs: tuple[Claim, ...]
+    reached: tuple[CapReached, ...]
+    """Caps of which nobody was told before in their hour or day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,8 @@ class Settlement:
     used: Cost | None = None
     """None: nobody knows, so the reservation stands."""
     cost_nano_usd: int = 0
+    spent_nano_usd: int = 0
+    """What of the cost counts towards caps now: that of the last attempt. Those before went back with a snooze."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +141,8 @@ class Snooze:
     """Another model for the next request, with its budget and cost; None: as before."""
     budget: str | None = None
     cost: Cost | None = None
+    spent_nano_usd: int = 0
+    """What the request cost."""
 
 
 class Queue:
@@ -189,16 +197,22 @@ class Queue:
                 under_way.cancel()
                 await asyncio.gather(under_way, return_exceptions=True)
 
-    async def claim(self, *, worker: str, lease: timedelta, most: int, token_prefix: str) -> Claims:
-        """Lease at most `most` jobs that may be sent now. `token_prefix` must never have been used before."""
-        wait, unconfigured, jobs = await self._run(
-            "claim", self._now(), worker, _ms(lease.total_seconds()), most, token_prefix
+    async def claim(
+        self, *, worker: str, lease: timedelta, most: int, token_prefix: str, caps: Sequence[SpendCap] = ()
+    ) -> Claims:
+        """Lease at most `most` jobs that may be sent now, and none that one of `caps` parks.
+
+        `token_prefix` must never have been used before.
+        """
+        wait, unconfigured, jobs, reached = await self._run(
+            "claim", self._now(), worker, _ms(lease.total_seconds()), most, token_prefix, _caps(caps)
         )
         wait_ms = float(wait)
         return Claims(
             wait=None if wait_ms == -1 else timedelta(milliseconds=max(0.0, wait_ms)),
             unconfigured=tuple(name.decode("utf-8", "replace") for name in unconfigured),
             jobs=tuple(map(_claim, jobs)),
+            reached=tuple(CapReached(caps[place - 1], Decimal(int(spent)) / NANO) for place, spent in reached),
         )
 
     async def adopt(self, claim: Claim, submission: Submission) -> None:
@@ -271,6 +285,7 @@ class Queue:
             "" if snooze.cost is None else snooze.cost.input,
             "" if snooze.cost is None else snooze.cost.output,
             int(snooze.sent),
+            snooze.spent_nano_usd,
         )
         if answer != _OK:
             raise LeaseLost(claim.job_id)
@@ -393,4 +408,24 @@ def _settle_args(settlement: Settlement) -> list[str | bytes | int]:
         "" if used is None else used.input,
         "" if used is None else used.output,
         settlement.cost_nano_usd,
+        settlement.spent_nano_usd,
     ]
+
+
+def _caps(caps: Sequence[SpendCap]) -> bytes:
+    return (
+        orjson.dumps(
+            [
+                (
+                    cap.per,
+                    0 if cap.lane is None else LANES.index(cap.lane) + 1,
+                    cap.model_class or "",
+                    int(cap.usd * NANO),
+                    cap.action,
+                )
+                for cap in caps
+            ]
+        )
+        if caps
+        else b""
+    )

@@ -121,6 +121,80 @@ def test_a_model_without_a_known_price_costs_none_rather_than_nothing(model: str
     assert cost_usd(Usage(input_tokens=5), model, at=NOW) is None
 
 
+FAST_OPUS = Price("claude-opus-5-5", False, D(8), D(40), D(10), D(16), D("0.40"), D(0), D(0))
+
+
+def test_fast_mode_has_prices_of_its_own() -> None:
+    usage = usage_of(FAST_OPUS, speed="fast")
+    assert cost_usd(usage, FAST_OPUS.model, at=NOW) == by_hand(FAST_OPUS, usage, batch=False)
+
+
+def test_a_model_without_fast_mode_has_no_price_in_it() -> None:
+    assert cost_usd(Usage(input_tokens=5, speed="fast"), "claude-haiku-5-5", at=NOW) is None
+
+
+@pytest.mark.parametrize("tier", [None, "standard", "batch"])
+def test_web_searches_are_a_cent_each_beside_the_tokens_in_a_batch_too(tier: str | None) -> None:
+    plain, searching = Usage(700, 70, service_tier=tier), Usage(700, 70, service_tier=tier, web_searches=3)
+    costs = [cost_usd(usage, "claude-sonnet-5-5", at=NOW) for usage in (plain, searching)]
+    assert costs[0] is not None
+    assert costs[1] == costs[0] + D("0.03")
+
+
+def test_a_search_that_has_no_price_leaves_the_cost_unknown() -> None:
+    assert cost_usd(Usage(input_tokens=5), "claude-3-haiku", at=NOW) is not None
+    assert cost_usd(Usage(input_tokens=5, web_searches=1), "claude-3-haiku", at=NOW) is None
+
+
+@ROWS
+def test_tokens_cost_a_tenth_more_where_only_the_us_will_do_and_searches_do_not(price: Price) -> None:
+    usage = usage_of(price, inference_geo="us", web_searches=2)
+    assert cost_usd(usage, price.model, at=NOW) == by_hand(price, usage, batch=False) * D("1.1") + D("0.02")
+
+
+@pytest.mark.parametrize("geo", [None, "global", "not_available"])
+def test_anywhere_costs_nothing_more(geo: str | None) -> None:
+    assert cost_usd(Usage(input_tokens=1_000_000, inference_geo=geo), "claude-opus-5-5", at=NOW) == 4
+
+
+@pytest.mark.parametrize(
+    "unheard_of",
+    [
+        {"service_tier": "priority"},
+        {"service_tier": "flex"},
+        {"speed": "ludicrous"},
+        {"speed": "fast", "service_tier": "batch"},
+        {"inference_geo": "mars"},
+    ],
+)
+def test_what_has_no_published_price_costs_none_rather_than_the_usual(unheard_of: dict[str, str]) -> None:
+    assert cost_usd(Usage(input_tokens=5, **unheard_of), "claude-opus-5-5", at=NOW) is None  # type: ignore[arg-type]
+
+
+def test_everything_that_is_billed_is_read_from_what_the_api_says() -> None:
+    told = {
+        "input_tokens": 1,
+        "output_tokens": 2,
+        "cache_creation_input_tokens": 7,
+        "cache_creation": {"ephemeral_5m_input_tokens": 3, "ephemeral_1h_input_tokens": 4},
+        "cache_read_input_tokens": 5,
+        "output_tokens_details": {"thinking_tokens": 1},
+        "service_tier": "batch",
+        "server_tool_use": {"web_search_requests": 6, "web_fetch_requests": 9},
+        "speed": "fast",
+        "inference_geo": "us",
+    }
+    assert Usage.from_api(told) == Usage(1, 2, 3, 4, 5, 1, "batch", 6, "fast", "us")
+    odd = {"server_tool_use": [], "speed": 1, "inference_geo": {}, "service_tier": None}
+    assert Usage.from_api(odd) == Usage()
+
+
+def test_a_usage_of_a_later_promptmill_can_still_be_read() -> None:
+    usage = Usage(1, 2, web_searches=3, speed="fast")
+    assert Usage.from_line({**usage.to_line(), "holograms": 1}) == usage
+    assert Usage.from_line({"input_tokens": 1}) == Usage(1)
+
+
 def test_a_model_without_a_batch_price_has_none_in_a_batch() -> None:
     usage = Usage(input_tokens=1_000_000)
     assert cost_usd(usage, "claude-opus-4-0", at=NOW) == 15
@@ -150,34 +224,37 @@ counts = st.integers(0, 3) | st.integers(0, 250_000) | st.sampled_from([99_999, 
 @given(
     model=st.sampled_from([model.id for model in pricing._ANTHROPIC.models]),
     tokens=st.tuples(counts, counts, counts, counts, counts),
-    batch=st.booleans(),
+    searches=st.integers(0, 3),
+    terms=st.sampled_from([{}, {"processing": "batch"}, {"speed": "fast"}]),
 )
 def test_kept_rates_cost_exactly_what_the_package_calculates(
     model: str,
     tokens: tuple[int, int, int, int, int],
-    batch: bool,  # noqa: FBT001 - drawn by name
+    searches: int,
+    terms: dict[str, str],
 ) -> None:
-    usage = Usage(*tokens)
-    cost = cost_usd(usage, model, at=NOW, batch=batch)
+    usage = Usage(*tokens, web_searches=searches, speed=terms.get("speed"))
+    cost = cost_usd(usage, model, at=NOW, batch="processing" in terms)
     whole = genai_prices.Usage(
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cache_read_tokens,
         cache_write_tokens=usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
         cache_write_1h_tokens=usage.cache_write_1h_tokens,
+        web_searches=searches,
     )
     calculated = genai_prices.calc_price(
         whole,
         model,
         provider_id="anthropic",
         genai_request_timestamp=NOW,
-        price_context={"processing": "batch"} if batch else None,
+        price_context=terms or None,
     )
     if cost is not None:
         assert cost == calculated.total_price
     else:
-        assert batch
-        assert not any("processing" in variant.when for variant in calculated.model.price_variants or ())
+        has_terms = not terms or terms in [variant.when for variant in calculated.model.price_variants or ()]
+        assert not has_terms or (searches and not hasattr(calculated.model_price, "web_searches_kcount"))
 
 
 def test_no_price_of_the_provider_depends_on_the_hour() -> None:

@@ -1,17 +1,20 @@
--- needs: keys, record, learned, budget, breaker, alarm
+-- needs: keys, record, learned, budget, breaker, spend, alarm
 -- Lease jobs to a worker: those that may be sent now, in lane order, and no others. A job for which there is no
 -- budget stays in the queue.
 -- ARGV  1 now (ms, or '')   2 worker   3 lease (ms)   4 most jobs to lease   5 prefix of their tokens
--- Returns {wait, {class, ...}, {claim, ...}}
+--       6 caps on spending, as JSON (see _spend.lua), or ''
+-- Returns {wait, {class, ...}, {claim, ...}, {cap, ...}}
 --   wait   ms until this worker should claim again unless it is woken; -1: when one of its jobs has ended
 --   class  model classes with jobs but without limits: configure them and claim again
 --   claim  {id, disposition, token, claims, attempts, lost, route, lane, budget, input and output reserved,
 --          1 if it is a probe of an open breaker, payload or false}
 --          disposition: 'run'; 'reroute': to be sent to its next model; 'cancelled' or 'expired': only to be ended;
 --          'foreign': to be adopted or buried
+--   cap    {place in the JSON, nano-USD spent}: reached, and nobody was told so before in its hour or day
 local now, worker, lease_ms, most, prefix = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local claims, unconfigured = {}, {}
 run_when_full()
+local reached, told = reached_caps(ARGV[6], now)
 
 local function lease(id, record, disposition, cost, probe)
   record.state, record.claims = 'l', record.claims + 1
@@ -72,10 +75,10 @@ local function first_of(class, lane)
   end
 end
 
--- Lanes that are owed a share of the budget go before those above them.
+-- Lanes that are owed a share of the budget go before those above them. Where a cap is reached nobody goes.
 local function head(class, budget)
   for lane = 2, 3 do
-    if budget and not budget.open_since and is_owed(budget, lane, now) then
+    if budget and not budget.open_since and is_owed(budget, lane, now) and not is_parked(reached, lane, class) then
       local id, record = first_of(class, lane)
       if id then return id, record end
     end
@@ -83,8 +86,11 @@ local function head(class, budget)
   -- Probes take the lanes in turn: one that holds nothing but what fails must not be the only one that is tried.
   local probed = budget and budget.probed_lane or 0
   for n = 1, 3 do
-    local id, record = first_of(class, (probed + n - 1) % 3 + 1)
-    if id then return id, record end
+    local lane = (probed + n - 1) % 3 + 1
+    if not is_parked(reached, lane, class) then
+      local id, record = first_of(class, lane)
+      if id then return id, record end
+    end
   end
 end
 
@@ -159,4 +165,4 @@ else
   redis.call('ZREM', IDLE, worker)
   ensure_alarm(at, now)
 end
-return { string.format('%.3f', math.ceil(wait * 1000) / 1000), unconfigured, claims } -- never too early
+return { string.format('%.3f', math.ceil(wait * 1000) / 1000), unconfigured, claims, told } -- never too early

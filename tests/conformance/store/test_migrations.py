@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from promptmill.errors import StoreTooNew, StoreUnavailable
+from promptmill.results import Usage
 from promptmill.store import ResultStore
 from promptmill.store.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
 from tests.conformance.store.samples import answer
@@ -62,6 +66,46 @@ async def test_opening_again_changes_nothing(store_url: str) -> None:
     async with await ResultStore.open(store_url) as store:
         await store.upgrade()
         assert await store.result("job-1") == answer()
+
+
+async def test_what_schema_0001_wrote_can_be_read_and_added_up_after_the_upgrade(store_url: str) -> None:
+    usage = '\'{"input_tokens":7,"output_tokens":1}\''
+    old = {
+        "promptmill_results": {
+            "job_id": "'old'", "status": "'succeeded'", "model": "'a'", "lane": "'standard'", "request_ref": "''",
+            "finished_at": "'2026-11-22 12:00:00.000000'", "tags": "'{}'", "input_tokens": "7", "output_tokens": "1",
+            "cache_write_5m_tokens": "0", "cache_write_1h_tokens": "0", "cache_read_tokens": "0",
+            "thinking_tokens": "0", "cost_pico_usd": "5",
+        },
+        "promptmill_attempts": {
+            "job_id": "'old'", "number": "1", "model": "'a'", "outcome": "'succeeded'", "usage": usage,
+            "started_at": "'2026-11-22 12:00:00.000000'", "ended_at": "'2026-11-22 12:00:00.000000'",
+        },
+    }  # fmt: skip
+
+    def write_old(connection: sa.Connection) -> None:
+        _to(connection, "0001")
+        for table, row in old.items():
+            connection.exec_driver_sql(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join(row.values())})")
+
+    async with await ResultStore.open(store_url, migrate=False) as store:
+        await store._database.migrate(write_old)
+        assert await store.schema_version() == "0001"
+        await store.upgrade()
+
+        result = await store.result("old")
+        assert result is not None
+        assert (result.usage, result.rewrites, result.cost_usd) == (Usage(7, 1), None, Decimal(5).scaleb(-12))
+        assert (result.attempts[0].usage, result.attempts[0].cost_usd) == (Usage(7, 1), None)
+        (spent,) = await store.spend(since=datetime(2026, 1, 1, tzinfo=UTC))
+        assert (spent.input_tokens, spent.unpriced) == (7, 1)
+
+
+def _to(connection: sa.Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "promptmill.store:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 async def test_the_schema_can_be_left_alone_until_it_is_upgraded_on_purpose(store_url: str) -> None:

@@ -57,6 +57,17 @@ def test_the_format_follows_the_name_of_the_file(recorded, tmp_path):
     assert len((tmp_path / "answers.txt").read_text().splitlines()) == 3
 
 
+def test_texts_can_be_rewritten_for_claude_code_on_the_way_out(machine, moment):
+    result = Result("a", Status.SUCCEEDED, text="I think so.", finished_at=moment)
+    machine.on_store(lambda store: store.record([result]))
+    (line,) = machine.run("results", "--for-claude-code").stdout.splitlines()
+    assert Result.from_line(json.loads(line)) == result.for_claude_code() != result
+    as_csv = machine.run("results", "--for-claude-code", "--format", "csv").stdout
+    assert "I believe so." in as_csv
+    assert '""old"": ""think so""' in as_csv
+    assert json.loads(machine.run("results").stdout)["text"] == "I think so."
+
+
 @pytest.mark.parametrize("args", [("--in-order",), ("--format", "parquet"), ("--tag", "team")])
 def test_what_cannot_be_done_is_a_usage_error(recorded, args):
     assert recorded.run("results", *args).exit_code == 2
@@ -64,8 +75,8 @@ def test_what_cannot_be_done_is_a_usage_error(recorded, args):
 
 def test_the_schema_is_brought_up_to_date_once(machine):
     url = machine.settings.store
-    assert machine.run("db", "upgrade").stdout == f"{url} went from schema none to 0001\n"
-    assert machine.run("db", "upgrade").stdout == f"{url} is at schema 0001\n"
+    assert machine.run("db", "upgrade").stdout == f"{url} went from schema none to 0002\n"
+    assert machine.run("db", "upgrade").stdout == f"{url} is at schema 0002\n"
 
 
 def test_a_store_of_a_later_version_is_refused(machine):

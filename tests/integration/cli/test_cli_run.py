@@ -63,6 +63,16 @@ def test_a_file_is_answered_in_its_order_and_nothing_is_left_running(api):
     assert worker_log().stat().st_size > 0
 
 
+def test_answers_for_claude_code_are_marked_in_the_file_and_say_what_was_changed(api):
+    lines = [{"prompt": "I think"}, {"prompt": "I think", "for_claude_code": False}]
+    Path("prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run(*command(api, "--for-claude-code")).exit_code == 0
+    assert [(answer["text"], answer["rewrites"]) for answer in answers()] == [
+        ("Answer to: I believe", [{"old_start": 13, "new_start": 13, "old": "think", "new": "believe"}]),
+        ("Answer to: I think", None),
+    ]
+
+
 def test_the_same_command_again_sends_nothing_and_starts_no_worker(api):
     write(PROMPTS)
     run(*command(api))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import orjson
 
@@ -90,6 +91,31 @@ def test_a_budget_that_is_out_tells_why_until_when_and_when_it_is_asked_again(ma
     assert 590_000 < budget["next_request_ms"] <= 600_000
     shown = " ".join(machine.run("status").stdout.split())
     assert "spend_limit_reached" in shown
+
+
+def test_caps_on_spending_tell_what_is_left_and_which_of_them_parks(machine):
+    Path("promptmill.toml").write_text(
+        '[[caps]]\nusd = 1\nper = "day"\n'
+        '[[caps]]\nusd = 9\nper = "day"\nlane = "overnight"\n'
+        '[[caps]]\nusd = 2\nper = "day"\nmodel_class = "opus-5"\naction = "warn"\n'
+    )
+    day = int(datetime.now(UTC).timestamp()) // 86_400
+    entries = {"day:3:opus-5": f"{day} 2500000000", "day:3:haiku-5-5": f"{day - 1} 100000000000", "told:x": f"{day}"}
+    machine.on_queue(lambda queue: queue.redis.hset(keys.SPEND, mapping=entries))
+    assert status(machine)["caps"] == [
+        {"usd": "1", "per": "day", "lane": None, "model_class": None, "action": "park"}
+        | {"spent_usd": "2.5", "is_reached": True},
+        {"usd": "9", "per": "day", "lane": "overnight", "model_class": None, "action": "park"}
+        | {"spent_usd": "2.5", "is_reached": False},
+        {"usd": "2", "per": "day", "lane": None, "model_class": "opus-5", "action": "warn"}
+        | {"spent_usd": "2.5", "is_reached": True},
+    ]
+    lines = [line.split() for line in machine.run("status").stdout.splitlines()]
+    (first,) = [line for line in lines if line[:5] == ["1", "USD", "a", "day", "2.5000"]]
+    assert first[5:7] == ["parked", "for"]
+    assert ["9", "USD", "a", "day", "for", "overnight", "2.5000"] in lines
+    (third,) = [line for line in lines if line[:6] == ["2", "USD", "a", "day", "for", "opus-5"]]
+    assert third[6:10] == ["2.5000", "reached;", "over", "in"]
 
 
 def test_a_block_that_is_over_is_not_mentioned(machine):

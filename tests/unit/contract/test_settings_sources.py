@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from promptmill.caps import SpendCap
 from promptmill.errors import BadSettings
+from promptmill.jobs import Lane
 from promptmill.models import CLASS_LIMITS, Limits, UnknownModel
 from promptmill.settings import PREFIX, Settings
 
@@ -270,6 +273,46 @@ def test_a_class_of_ones_own_takes_the_models_that_it_names_and_one_called_like_
 )
 def test_a_budget_that_would_bind_nobody_or_split_one_models_limit_in_two_is_refused(budgets, says):
     assert says in refusal({"PROMPTMILL_BUDGETS": budgets})
+
+
+# caps on spending ----------------------------------------------------------------------------------------------------
+
+
+def test_caps_stand_in_the_file_and_in_the_environment_exact_to_the_cent():
+    write('[[caps]]\nusd = 50\nper = "day"\n[[caps]]\nusd = 0.1\nper = "hour"\nlane = "overnight"\naction = "warn"')
+    assert load().caps == (
+        SpendCap(usd=Decimal(50), per="day"),
+        SpendCap(usd=Decimal("0.1"), per="hour", lane=Lane.OVERNIGHT, action="warn"),
+    )
+    in_environment = '[{"usd": "2.50", "per": "day", "model_class": "opus-5"}]'
+    (cap,) = load({"PROMPTMILL_CAPS": in_environment}).caps
+    assert (cap.usd, cap.model_class, cap.action) == (Decimal("2.50"), "opus-5", "park")
+    assert load({"PROMPTMILL_CAPS": "[]"}).caps == ()
+
+
+def test_a_cap_may_be_for_a_class_of_ones_own():
+    write('[budgets.mine]\nrpm = 5\n[[caps]]\nusd = 1\nper = "day"\nmodel_class = "mine"')
+    assert load().caps[0].model_class == "mine"
+
+
+@pytest.mark.parametrize(
+    ("caps", "says"),
+    [
+        ('[{"per": "day"}]', "caps.0.usd: Field required"),
+        ('[{"usd": 0, "per": "day"}]', "caps.0.usd: Input should be greater than 0"),
+        ('[{"usd": "NaN", "per": "day"}]', "caps.0.usd: "),
+        ('[{"usd": 1, "per": "week"}]', "caps.0.per: Input should be 'hour' or 'day'"),
+        ('[{"usd": 1, "per": "day", "lane": "slow"}]', "caps.0.lane: Input should be"),
+        ('[{"usd": 1, "per": "day", "action": "shout"}]', "caps.0.action: Input should be 'park' or 'warn'"),
+        ('[{"usd": 1, "per": "day", "modle_class": "opus-5"}]', "caps.0.modle_class: unknown field"),
+        (
+            '[{"usd": 1, "per": "day", "model_class": "claude-opus-5-5"}]',
+            "expected model_class to be one of fable-5, haiku-4-5, haiku-5-5, opus-5, sonnet-5, got 'claude-opus-5-5'",
+        ),
+    ],
+)
+def test_a_cap_that_cannot_be_meant_is_refused_by_name(caps, says):
+    assert says in refusal({"PROMPTMILL_CAPS": caps})
 
 
 def test_the_store_is_a_file_in_the_data_directory_unless_it_is_elsewhere(tmp_path):

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from structlog.testing import capture_logs
 
+from promptmill.claude_code import Rewrite, restore
 from promptmill.pacing import Pace
 from promptmill.queue import keys
 from promptmill.results import Status, Usage
@@ -54,6 +55,41 @@ async def test_a_job_says_how_long_its_result_is_kept_in_redis(shop, keep, secon
     await shop.work()
     assert await shop.redis.ttl(keys.RESULT + "job-1") == seconds
     assert (await shop.store.result("job-1")).ok
+
+
+async def test_an_answer_for_claude_code_comes_without_its_trigger_words_and_says_what_was_changed(shop):
+    said = "I think it is done. `think`"
+    shop.api.script = [answering(said)]
+    await shop.submit(make_job(for_claude_code=True, expect={"contains": "think it"}))
+    await shop.work()
+    result = await shop.store.result("job-1")
+    assert result.text == "I believe it is done. `think`"
+    assert result.rewrites == (Rewrite(old_start=2, new_start=2, old="think", new="believe"),)
+    assert result.message == message(said)
+    assert restore(result.text, result.rewrites) == said
+    assert result.quality["instruction_following"] == 1, "measured is what the model wrote"
+    assert await shop.left_in_redis() == result
+
+
+async def test_an_answer_that_goes_elsewhere_is_left_as_it_is(shop):
+    shop.api.script = [answering("I think so.")]
+    await shop.submit(make_job())
+    await shop.work()
+    result = await shop.store.result("job-1")
+    assert (result.text, result.rewrites) == ("I think so.", None)
+
+
+async def test_an_answer_is_kept_as_it_is_if_it_cannot_be_rewritten(shop, monkeypatch):
+    def fault(_text):
+        raise RecursionError
+
+    monkeypatch.setattr("promptmill.results.sanitize_for_claude_code", fault)
+    shop.api.script = [answering("I think so.")]
+    await shop.submit(make_job(for_claude_code=True))
+    with capture_logs() as logs:
+        await shop.work()
+    assert (await shop.store.result("job-1")).text == "I think so."
+    assert [entry["what"] for entry in logs if entry["event"] == "measure_failed"] == ["claude_code"]
 
 
 async def test_a_long_answer_is_streamed_and_tells_its_first_byte(shop):
