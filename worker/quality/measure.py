@@ -2,52 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping
 from typing import Any
 
 from promptmill.expectations import Expectation
 from worker.quality import ending, instructions, similarity, specifics
 from worker.quality.answer import Answer
-from worker.quality.reading import Reading, count_words
-
-
-class Subject:
-    """An answer, what was asked, and what was expected: everything that a metric may look at."""
-
-    def __init__(self, answer: Answer, request: Mapping[str, Any], expectation: Expectation | None) -> None:
-        self.answer = answer
-        self.request = request
-        self.expectation = expectation
-        self.reading = Reading(answer.text)
-
-    @cached_property
-    def verdicts(self) -> tuple[instructions.Verdict, ...]:
-        """What was asked for, and whether the answer does it."""
-        return instructions.verdicts(
-            self.reading,
-            request=self.request,
-            expectation=self.expectation,
-            stop_reason=self.answer.stop_reason,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric of an answer."""
-
-    name: str
-    of: Callable[[Subject], Any]
-    """Returns a value that JSON has; None where the metric does not apply to this answer."""
-    explained_by: Callable[..., Any]
-    """Whose docstring says what the metric sees and what it cannot see."""
-
-    @property
-    def explanation(self) -> str:
-        """What the metric sees and cannot see."""
-        return inspect.getdoc(self.explained_by) or ""
+from worker.quality.metric import Metric, Subject
+from worker.quality.reading import count_words
 
 
 def _chars(subject: Subject) -> int:
@@ -86,38 +48,40 @@ def _similarity(subject: Subject) -> float | None:
 
 
 METRICS: tuple[Metric, ...] = (
-    Metric("chars", _chars, _chars),
-    Metric("words", lambda subject: subject.reading.words, count_words),
-    Metric("output_tokens", _output_tokens, _output_tokens),
-    Metric("code_block", _code_block, _code_block),
+    Metric("chars", "amount", "either", _chars),
+    Metric("words", "amount", "either", lambda subject: subject.reading.words, count_words),
+    Metric("output_tokens", "amount", "either", _output_tokens),
+    Metric("code_block", "flag", "lower", _code_block),
     Metric(
-        "specific_examples",
-        lambda subject: specifics.specific_examples(subject.reading),
-        specifics.find_specifics,
+        "specific_examples", "amount", "lower",
+        lambda subject: specifics.specific_examples(subject.reading), specifics.find_specifics,
     ),
     Metric(
-        "instruction_following",
-        lambda subject: instructions.share_followed(subject.verdicts),
-        instructions.share_followed,
+        "instruction_following", "score", "lower",
+        lambda subject: instructions.share_followed(subject.verdicts), instructions.share_followed,
+    ),
+    Metric("similarity", "score", "lower", _similarity, similarity.similarity),
+    Metric("tool_calls", "amount", "either", _tool_calls),
+    Metric(
+        "truncated", "flag", "higher",
+        lambda subject: ending.truncated(subject.answer.stop_reason), ending.truncated,
     ),
     Metric(
-        "instructions",
-        lambda subject: [verdict.to_json() for verdict in subject.verdicts],
-        instructions.verdicts,
+        "refusal", "flag", "higher",
+        lambda subject: ending.refusal(subject.reading, subject.answer.stop_reason), ending.refusal,
     ),
-    Metric("similarity", _similarity, similarity.similarity),
-    Metric("tool_calls", _tool_calls, _tool_calls),
-    Metric("truncated", lambda subject: ending.truncated(subject.answer.stop_reason), ending.truncated),
-    Metric("refusal", lambda subject: ending.refusal(subject.reading, subject.answer.stop_reason), ending.refusal),
-)
+)  # fmt: skip
 """In the order of the columns. To add a metric, add a row."""
 
 
 def measure(answer: Answer, *, request: Mapping[str, Any], expectation: Expectation | None) -> dict[str, Any]:
-    """Return each metric of `METRICS` by name, as values that JSON has.
+    """Return each metric of `METRICS` by name, and `instructions`: what `instruction_following` was computed from.
 
-    Deterministic, without network or disk. A text of any size costs at most some 50 ms of CPU; a usual one a fraction
-    of a millisecond. `request` is the Messages API body that was sent: of any shape, never trusted.
+    All values are ones that JSON has. Deterministic, without network or disk. A text of any size costs at most some
+    50 ms of CPU; a usual one a fraction of a millisecond. `request` is the Messages API body that was sent: of any
+    shape, never trusted.
     """
     subject = Subject(answer, request, expectation)
-    return {metric.name: metric.of(subject) for metric in METRICS}
+    measured: dict[str, Any] = {metric.name: metric.of(subject) for metric in METRICS}
+    measured["instructions"] = [verdict.to_json() for verdict in subject.verdicts]
+    return measured

@@ -17,11 +17,11 @@ KEYS = [
     "code_block",
     "specific_examples",
     "instruction_following",
-    "instructions",
     "similarity",
     "tool_calls",
     "truncated",
     "refusal",
+    "instructions",
 ]
 
 MESSAGE = {
