@@ -125,9 +125,9 @@ class Reading:
 
     @cached_property
     def paragraphs(self) -> int:
-        """Blocks between empty lines, headings and code left out."""
+        """Blocks between empty lines; headings, rules ("***") and code left out."""
         blocks = re.split(r"\n[ \t]*\n", self.prose)
-        return sum(1 for block in blocks if block.strip() and not block.lstrip().startswith("#"))
+        return sum(1 for block in blocks if any(map(str.isalnum, block)) and not block.lstrip().startswith("#"))
 
     @cached_property
     def sentences(self) -> int:

@@ -15,7 +15,7 @@ from promptmill.expectations import Expectation
 from worker.quality.instructions.expected import fits, instructions_in
 from worker.quality.instructions.prompt import asked
 from worker.quality.instructions.recognise import instructions_of
-from worker.quality.instructions.table import Instruction
+from worker.quality.instructions.recogniser import Instruction
 from worker.quality.patterns import Deadline
 from worker.quality.reading import Reading
 
