@@ -31,6 +31,7 @@ _TIMES = rf"""(?:(?P<limit>at\sleast|more\sthan|less\sthan|fewer\sthan|at\smost|
               (?:(?P<once>once|twice)|(?P<n>{NUMBER})(?P<plus>\sor\smore)?\stimes?)\b"""
 _LEAST = rf"(?:(?:at\sleast|a\sminimum\sof)\s)?(?P<n>{NUMBER})\s"
 _IN_CAPITALS = r"(?:with|in|be\sin|written\sin)\sall[\s-](?:capital(?:\sletters|s)|caps|uppercase)"
+_PIECES = r"(?:(?:text|key|different)\s)?(?:sections?|parts?|phrases?|passages?|keywords)\b"
 _NOT: Final = any_of("do not, don't, must not, mustn't, should not, shouldn't, never, please do not, cannot")
 _USE = any_of("use, include, mention, contain, say, incorporate")
 
@@ -95,7 +96,7 @@ def _exclude_one(match: re.Match[str], _before: str, quotes: Quotes) -> Instruct
 
 
 def _highlights(match: re.Match[str], _before: str, _quotes: Quotes) -> Instruction:
-    n = number(match["n"])
+    n = number(match["n"] or match["m"])
     return Instruction("highlights", partial(checks.has_highlights, least=n), n)
 
 
@@ -152,8 +153,8 @@ ELEMENTS: tuple[Recogniser, ...] = (
     ),
     *rows(
         "highlights", "highlight,italic,bold",
-        rf"\b(?:highlight|bold|italici[sz]e)\sat\sleast\s(?P<n>{NUMBER})\s(?:(?:text|key|different)\s)?"
-        rf"(?:sections?|parts?|phrases?|passages?)\b",
+        rf"""\b(?:(?:use\s+(?:\w{{2,20}}\s)?to\s)?(?:highlight|bold|italici[sz]e)(?:/bold)?\sat\sleast\s(?P<n>{NUMBER})\s{_PIECES}
+               |at\sleast\s(?P<m>{NUMBER})\s{_PIECES}\s(?:should|must)\sbe\s(?:highlighted|bold|italicized))""",
         Frame.CLAUSE, _highlights,
     ),
     row(
@@ -167,7 +168,7 @@ ELEMENTS: tuple[Recogniser, ...] = (
         Frame.CLAUSE, _placeholders,
     ),
     row(
-        "postscript", "postscript", r"\b(?:add|include|write|append)\sa\spostscript\b",
+        "postscript", "postscript", r"\b(?:explicitly\s)?(?:add|include|write|append)\sa\spostscript\b",
         Frame.CLAUSE, always("postscript", checks.has_postscript),
     ),
 )  # fmt: skip

@@ -37,7 +37,7 @@ _LEAD = (  # what may stand before a command without changing it
         r" in (?:plain|simple|clear|everyday|your own) \w+"
     )
     + rf"|(?:(?:make\ssure|ensure)\s)?(?:that\s)?(?:you|it|{_ANSWER}|{_WORK})\s{_MODALS}(?:\s(?:only|always))?"
-    + r"|there\s(?:should|must)\s(?=be\b)"
+    + r"|there\s(?:should|must)(?=\sbe\b)"
     + rf"|{_ANSWER}\s(?=is\b|are\b)"
     + r")[\s,]+)"
 )
@@ -123,7 +123,9 @@ _PART = compiled(  # what is demanded holds for a part of the answer
 )
 _FOR_EACH = compiled(r"\b(?:for|of|in|on|to)\s(?:each|every)\b|\bper\b")
 _GOES_ON_ELSEWHERE = compiled(
-    r"^\s*(?:"
+    r"^\s*(?:(?:in\s(?:the|your)\s\w+\s)?"
+    + any_of("should, must, shall, may")
+    + "|"
     + any_of("is, are, was, were, has, had, can, could, would, might, makes?, from, per, too, be")
     + "|"
     + any_of(

@@ -33,7 +33,8 @@ LANGUAGES = {
     "romanian": "ro", "hungarian": "hu", "turkish": "tr", "indonesian": "id", "vietnamese": "vi", "russian": "ru",
     "ukrainian": "uk", "bulgarian": "bg", "arabic": "ar", "persian": "fa", "farsi": "fa", "urdu": "ur", "hebrew": "he",
     "hindi": "hi", "swahili": "sw", "bengali": "bn", "punjabi": "pa", "gujarati": "gu", "tamil": "ta", "telugu": "te",
-    "kannada": "kn", "malayalam": "ml", "georgian": "ka", "armenian": "hy", "chinese": "zh", "mandarin": "zh", "japanese": "ja", "korean": "ko", "thai": "th", "greek": "el",
+    "kannada": "kn", "malayalam": "ml", "georgian": "ka", "armenian": "hy",
+    "chinese": "zh", "mandarin": "zh", "japanese": "ja", "korean": "ko", "thai": "th", "greek": "el",
 }  # fmt: skip
 
 # The parts that phrases are made of; the blank before a part belongs to it, so that it can be left out.
@@ -75,6 +76,10 @@ _COMMAS = r"commas?\b(?!\s(?:in\s(?!your|the)|between|to|as|when|inside|before|a
 _FENCES = any_of("code blocks?, code fences?, triple backticks")
 _BULLETS = any_of(r"bullet(?:ed)?[\s-](?:point )?lists?, bullet points, bullets")
 _MARKDOWN = r"markdown(?:\s(?:formatting|syntax|format))?(?!\s\w)"
+_ALL = rf"(?:{_YOURS}|(?:your|the)\s(?:entire|whole|full|complete)\s\w{{2,20}})"
+_DOUBLE_QUOTES = r"double\s(?:quotation\smarks|quotes)\b"
+_CAPITALS = any_of("capital letters, capitals, uppercase letters, upper case letters")
+_OF_SOME_WORDS = compiled(r"\b(?:words|phrases|names|terms|lines|sections|parts|keywords)\s$")
 _LANGUAGE_NAMES = any_of(",".join(LANGUAGES))
 _IN_A_LANGUAGE = compiled(rf"(?:in|only|entirely)\s(?:the\s)?{_LANGUAGE_NAMES}")
 _LANGUAGE = (
@@ -125,8 +130,10 @@ def _end(match: re.Match[str], _before: str, quotes: Quotes) -> Instruction:
     return Instruction("ends_with", checks.ends_with(closing), closing)
 
 
-def _case(match: re.Match[str], _before: str, _quotes: Quotes) -> Instruction:
-    small = "lower" in match[0] or match[0].startswith("no ")
+def _case(match: re.Match[str], before: str, _quotes: Quotes) -> Instruction | None:
+    if _OF_SOME_WORDS.search(before):
+        return None
+    small = "lower" in match[0] and not match[0].startswith("no ")
     return Instruction("lowercase", checks.is_lowercase) if small else Instruction("uppercase", checks.is_uppercase)
 
 
@@ -246,23 +253,39 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     ),
     row(
         "start", "\ue000",
-        rf"""\b(?:start|begin|open)(?:\s(?:{_YOURS}|the\s(?:answer|response)|it))?\swith\s
+        rf"""\b(?:start|begin|open)(?:\s(?:{_YOURS}|(?:the|your)\s(?:(?:entire|whole)\s)?\w{{2,20}}|it))?\swith\s
              (?:exactly\s)?{_WHICH}(?:{_TEXTS})?{_QS}""",
         Frame.CLAUSE, _start,
     ),
     row(
         "end", "\ue000",
-        rf"""\b(?:end|finish|close|conclude)(?:\s(?:{_YOURS}|the\s(?:answer|response)|it))?\swith\s
+        rf"""\b(?:end|finish|close|conclude)(?:\s(?:{_YOURS}|(?:the|your)\s(?:(?:entire|whole)\s)?\w{{2,20}}|it))?\swith\s
              (?:exactly\s)?{_WHICH}(?:{_TEXTS})?{_QS}""",
         Frame.CLAUSE, _end,
     ),
-    *rows("case", "case,cap", rf"(?<!\bwords\s)\bin\s(?:all|only)[\s-]{_CASE}", Frame.ADDED, _case),
+    row(
+        "case", "cap",
+        rf"\b{_NOT}\s{_USE}\s(?:any\s)?{_CAPITALS}|(?:^|\b(?:contain|have|use|with|be|and)\s)no\s{_CAPITALS}\b(?!\s(?:in|for|at)\b)",
+        Frame.CLAUSE, always("lowercase", checks.is_lowercase),
+    ),
+    row(
+        "case", "cap", rf"\bwithout\s(?:using\s)?(?:any\s)?{_CAPITALS}\b",
+        Frame.ADDED, always("lowercase", checks.is_lowercase),
+    ),
+    *rows(
+        "case", "case,cap",
+        rf"""\b(?:only\suse|contain\sonly)\s{_CASE}
+           | \bbe\sin\s(?:all\s)?(?:lower\s?-?cases?|upper\s?-?case|caps|capitals)\b(?!\s\w)
+           | \b(?:be|is)\s(?:written\s)?in\s\w{{2,20}}(?:,|,?\sand)\s(?:in\s)?all\s{_CASE}""",
+        Frame.CLAUSE, _case,
+    ),
+    *rows("case", "case,cap", rf"\bin\s(?:all|only)[\s-]{_CASE}", Frame.ADDED, _case),
     *rows(
         "case", "case,cap",
         rf"""\b(?:answer|respond|reply|write|speak)(?:\s(?:everything|{_YOURS}))?
                (?:\s(?:only|entirely|exclusively))?\sin\s{_CASE}
            | \b(?:use|be)\s(?:only|all|in)[\s-]{_CASE} | ^all\s{_CASE}\W*$
-           | ^no\s(?:capital|upper\s?-?case|lower\s?-?case)\sletters\b""",
+           | ^no\slower\s?-?case\sletters\b""",
         Frame.CLAUSE, _case,
     ),
     row(
@@ -270,7 +293,8 @@ RECOGNISERS: tuple[Recogniser, ...] = (
         Frame.ADDED, always("no_commas", checks.has_no_comma),
     ),
     row(
-        "commas", "comma", rf"""\b{_NOT}\s{_USE}\s(?:any\s|a\s(?:single\s)?)?{_COMMAS} | (?:^|\b(?:contain|have|use|with|be|and)\s)no\s{_COMMAS}
+        "commas", "comma", rf"""\b{_NOT}\s{_USE}\s(?:any\s|a\s(?:single\s)?)?{_COMMAS}
+           | (?:^|\b(?:contain|have|use|with|be|and)\s)no\s{_COMMAS}
            | ^commas\sare\snot\sallowed""",
         Frame.CLAUSE, always("no_commas", checks.has_no_comma),
     ),
@@ -336,7 +360,8 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     ),
     row(
         "wrapping", "double quot",
-        rf"\b(?:wrap|enclose|put|surround)\s{_YOURS}\s(?:with|in|inside|within)\sdouble\s(?:quotation\smarks|quotes)",
+        rf"""\b(?:(?:wrap|enclose|put|surround)\s{_ALL}\s(?:with|in|inside|within)\s{_DOUBLE_QUOTES}
+               |(?:put|add|place|use)\s{_DOUBLE_QUOTES}\saround\s{_ALL}|be\s(?:wrapped|enclosed)\s(?:with|in|inside)\s{_DOUBLE_QUOTES})""",
         Frame.CLAUSE, always("in_quotes", checks.is_wrapped_in_quotes),
     ),
 )  # fmt: skip
