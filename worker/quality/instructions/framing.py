@@ -37,6 +37,7 @@ _LEAD = (  # what may stand before a command without changing it
         r" in (?:plain|simple|clear|everyday|your own) \w+"
     )
     + rf"|(?:(?:make\ssure|ensure)\s)?(?:that\s)?(?:you|it|{_ANSWER}|{_WORK})\s{_MODALS}(?:\s(?:only|always))?"
+    + rf"|(?:{_ANSWER}|{_WORK}|it)(?=\s*$)"  # what follows is "must not ..."
     + r"|there\s(?:should|must)(?=\sbe\b)"
     + rf"|{_ANSWER}\s(?=is\b|are\b)"
     + r")[\s,]+)"

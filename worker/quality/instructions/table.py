@@ -65,7 +65,7 @@ _TEXTS = any_of("words?, phrases?, terms?, keywords?, strings?, sentences?, text
 _TIMES = r"(?:\sat\sleast\s(?P<times>once|twice|\d{1,3}(?=\stimes)))?"
 _NOT = any_of(
     "do not, don't, never, must not, mustn't, should not, shouldn't, not, avoid, refrain from,"
-    " cannot, can't, not allowed to"
+    " cannot, can't, you are not allowed to, you're not allowed to, not allowed to"
 )
 _USE = any_of("use, using, include, including, contain, containing, have, add, the use of")
 _CASE = (
@@ -301,8 +301,8 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     row(
         "choice", "one of",
         rf"""\b(?:answer|respond|reply|contain|include|return|output|say)\s(?:with\s)?(?:exactly\s|only\s)?
-             one\sof\s(?:the|these)\s(?:following\s)?(?:exact\s)?
-             (?:phrases|options|words|answers|labels|categories|values|sentences)?:?\s{_QS}""",
+             one\sof\s(?:the|these)\b(?:\sfollowing)?(?:\sexact)?
+             (?:\s(?:phrases|options|words|answers|labels|categories|values|sentences))?:?\s{_QS}""",
         Frame.CLAUSE, _any_choice,
     ),
     *rows(
