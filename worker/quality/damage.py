@@ -14,7 +14,7 @@ _DAMAGED = re.compile(
     "|\u00e2(?:\u0080|\u20ac)[\u0080-\u00bf\u2122\u0153\u201c\u201d\u2018\u2019\u02dc\u0161]|\u00c3[\u00a1-\u00aa\u00ac-\u00ba\u00bc-\u00bf]"
     "|\u00ef\u00bb\u00bf|\u00f0\u0178"
 )
-_DAMAGED_ASCII = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROLS = bytes([*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
 _SPECIAL_TOKEN = re.compile(r"<\|[a-z][a-z_]{1,30}\|>|\[/?INST\]|</?s>(?=\s|\Z)")
 _INLINE_CODE = re.compile(r"`[^`\n]{1,200}`")
 _LITTLE_WORDS = frozenset({"the", "a", "an", "of", "to", "and", "for", "with", "from"})
@@ -30,7 +30,7 @@ def broken_text(answer: Reading, stop_reason: str | None) -> bool:
     text about such signs that does not show them as code is taken for damaged.
     """
     text, prose = answer.scanned, answer.prose
-    if (_DAMAGED_ASCII if text.isascii() else _DAMAGED).search(text):
+    if _has_controls(text) if text.isascii() else _DAMAGED.search(text):
         return True
     if stop_reason == _WHOLE and any(not fence.closed for fence in answer.fences):
         return True
@@ -38,6 +38,9 @@ def broken_text(answer: Reading, stop_reason: str | None) -> bool:
         plain = _INLINE_CODE.sub("", prose)
         if _SPECIAL_TOKEN.search(plain) or ("\\n\\n" in plain and not plain.lstrip().startswith(("{", "[", '"'))):
             return True
-    words = answer.last_words
-    twice = {word for word, following in pairwise(words) if word == following} & _LITTLE_WORDS
+    twice = {word for word, following in pairwise(answer.last_words) if word == following} & _LITTLE_WORDS
     return any(f" {word} {word} " in prose for word in twice)
+
+
+def _has_controls(text: str) -> bool:
+    return len(text.encode().translate(None, _CONTROLS)) < len(text)

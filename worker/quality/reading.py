@@ -25,8 +25,10 @@ class NotJson:
 NOT_JSON: Final = NotJson()
 
 _IDEOGRAPH = re.compile(r"[\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]")
-_ASCII_MARKS = dict.fromkeys(code for code in range(128) if not chr(code).isalnum() and not chr(code).isspace())
-"""For `str.translate`, which deletes them: what is left between spaces then is a word."""
+_ASCII_MARKS = bytes(code for code in range(128) if not chr(code).isalnum() and not chr(code).isspace())
+"""For `bytes.translate`, which deletes them: what is left between spaces then is a word."""
+_SPACED = bytes(code if chr(code).isalnum() else 0x20 for code in range(128)) + bytes(range(128, 256))
+"""For `bytes.translate`, which puts a space wherever no word goes on; several times as fast as searching for words."""
 _WORD_OR_IDEOGRAPH = re.compile(
     r"[\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]|[^\W_][^\s\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]*"
 )
@@ -54,7 +56,7 @@ def count_words(text: str) -> int:
     """
     head, rest = text[:SCANNED_CHARS], text[SCANNED_CHARS:]
     if head.isascii():
-        words = head.translate(_ASCII_MARKS).split()
+        words = head.encode().translate(None, _ASCII_MARKS).decode().split()
     elif _IDEOGRAPH.search(head):
         words = _WORD_OR_IDEOGRAPH.findall(head)
     else:
@@ -66,7 +68,9 @@ def tokens(text: str, *, limit: int) -> list[str]:
     """Return at most `limit` words without case and punctuation, each ideograph or kana by itself."""
     # No word is shorter than a character, so this much text always yields enough where there is enough.
     folded = text[:SCANNED_CHARS].casefold()
-    pattern = _TOKEN if folded.isascii() or not _IDEOGRAPH.search(folded) else _TOKEN_OR_IDEOGRAPH
+    if folded.isascii():
+        return folded.encode().translate(_SPACED).decode().split()[:limit]
+    pattern = _TOKEN_OR_IDEOGRAPH if _IDEOGRAPH.search(folded) else _TOKEN
     return pattern.findall(folded)[:limit]
 
 
