@@ -138,7 +138,7 @@ class Settings(BaseSettings):
 
     quality_plugins: tuple[Annotated[str, Field(pattern=r"^\w+(\.\w+)*:\w+$")], ...] = ()
     """Quality metrics of your own, beside the built-in ones: each "module:attribute" names a `worker.quality.Metric`.
-    What a plug-in is and may do: docs/quality-plugins.md."""
+    What a plug-in is and may do: docs/guides/quality-plugins.md."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Of the worker's log; a line a job at `info`."""

@@ -10,6 +10,7 @@ from promptmill.expectations import Expectation
 from worker.quality import (
     damage,
     ending,
+    grade,
     hedging,
     instructions,
     repetition,
@@ -102,6 +103,7 @@ METRICS: tuple[Metric, ...] = (
         "broken_text", "flag", "higher",
         lambda subject: damage.broken_text(subject.reading, subject.answer.stop_reason), damage.broken_text,
     ),
+    Metric("grade", "score", "lower", lambda subject: grade.grade(subject.reading, subject.tags), grade.grade),
 )  # fmt: skip
 """In the order of the columns. To add a metric, add a row."""
 

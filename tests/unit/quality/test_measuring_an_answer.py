@@ -30,6 +30,7 @@ KEYS = [
     "distinct_trigrams",
     "stray_script",
     "broken_text",
+    "grade",
     "instructions",
 ]
 
@@ -76,6 +77,7 @@ def test_an_answer_is_measured_whole() -> None:
         "distinct_trigrams": None,
         "stray_script": False,
         "broken_text": False,
+        "grade": None,
     }
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from queue import Empty
 from types import ModuleType
 from typing import Any
@@ -19,8 +20,11 @@ from promptmill.errors import BadSettings
 from promptmill.settings import Settings
 from worker.main import build_worker
 from worker.quality import Answer, Metric, PlugIns, Subject, measure
+from worker.quality.markdown import find_fences
 from worker.quality.plug_ins import Thread
+from worker.quality.syntax import code_parses
 
+GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "quality-plugins.md"
 SUBJECT = Subject(Answer("one two three"), {"model": "claude-haiku-5-5"}, None, {"kind": "demo"})
 
 
@@ -173,3 +177,19 @@ def test_no_worker_starts_without_a_plug_in_that_its_settings_name() -> None:
     )
     with pytest.raises(BadSettings, match="no_such_module:x"):
         build_worker(settings)
+
+
+def test_the_guides_first_example_works(own_metrics: ModuleType) -> None:
+    guide = GUIDE.read_text(encoding="utf-8")
+    exec(find_fences(guide)[0].code, own_metrics.__dict__)
+    plug_ins = PlugIns.load(["own_metrics:EXCLAMATIONS"])
+    subject = Subject(Answer("Look! There!"), {}, None, {})
+    assert plug_ins.measure(subject, job="j") == {"exclamations": 2.0}
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_guides_examples_are_at_least_python(number: int) -> None:
+    guide = GUIDE.read_text(encoding="utf-8")
+    fence = find_fences(guide)[number]
+    assert fence.language in {"python", "toml"}
+    assert code_parses((fence,)) is True
