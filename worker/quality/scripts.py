@@ -41,6 +41,7 @@ _RANGES: Mapping[str, str] = {
 _LETTERS = "".join(_RANGES.values())
 _ANY = re.compile(f"[{_LETTERS}]")
 _SCRIPT = re.compile("|".join(f"(?P<{name}>[{ranges}])" for name, ranges in _RANGES.items()))
+_ALONE_CHARS: Final = 8
 _GREEK_IN_FORMULAS: Final = 2
 
 _NAMES: Mapping[str, re.Pattern[str]] = {
@@ -83,7 +84,7 @@ def stray_script(answer: Reading, request: Mapping[str, Any]) -> bool:
 
     Sees: one letter is enough, of any script but Latin, and full-width punctuation. At home are the scripts of a
     tenth of the answer's letters or more, and those of the request. Foreign words are let pass where a writer shows
-    them: in quotation marks, brackets, emphasis, inline code or a table, on a line of their own, after a colon or
+    them: in quotation marks, brackets, emphasis, inline code or a table, on lines of their own, after a colon or
     dash, before a gloss ("你好 (hello)"); and wherever answer or request speaks of the language or a country that
     writes so. Letters stuck to a word of the answer's own script ("the 系统is") never pass then.
     Leaves out: code blocks, emoji, mathematical and currency signs, up to two Greek letters together.
@@ -137,10 +138,13 @@ def _is_stray(prose: str, run: re.Match[str], spoken_of: set[str]) -> bool:
 
 
 def _is_alone(prose: str, start: int, end: int) -> bool:
-    """Whether nothing else stands on the line but a list mark before it, or marks after it."""
+    """Whether nothing else stands on the line but marks, and it is long or goes on on another line."""
     line_start, line_end = prose.rfind("\n", 0, start) + 1, prose.find("\n", end, end + 40)
     around = prose[max(line_start, start - 40) : start] + prose[end : line_end if line_end >= 0 else end + 40]
-    return not any(map(str.isalpha, around))
+    if any(map(str.isalpha, around)):
+        return False
+    goes_on = line_end >= 0 and _ANY.match(prose, line_end + 1)
+    return end - start >= _ALONE_CHARS or bool(goes_on) or bool(_ANY.search(prose, max(0, line_start - 3), line_start))
 
 
 def _beyond_inline_code(prose: str) -> str:

@@ -33,6 +33,7 @@ def stray(text: str, prompt: str = "What is a closure?") -> bool:
         PLAIN.replace(", and", "，and"),
         PLAIN.replace("caller", "саller"),
         PLAIN.replace("later", "позже later"),
+        f"{PLAIN}\n的\n{PLAIN}",
         f"{PLAIN} The Python的 function is not made in China.",
         "Замыкание помнит переменные вокруг себя и живёт так же долго, как и они, а 系统 вызывает его позже.",
         "クロージャは変数を覚えている関数です。後で呼び出すことができ、とても便利なได้ものです。よく使われています。",
