@@ -34,7 +34,8 @@ class PlugIns:
     """
 
     def __init__(self, metrics: Iterable[Metric] = (), *, new_thread: Callable[[], Thread] | None = None) -> None:
-        self._metrics = list(metrics)
+        self.metrics = tuple(metrics)
+        """For whoever watches their values."""
         self._new_thread = new_thread or Thread
         self._late: dict[str, int] = {}
         self._thread: Thread | None = None
@@ -55,7 +56,7 @@ class PlugIns:
 
     def measure(self, subject: Subject, *, job: str) -> dict[str, Value]:
         """Return the value of each plug-in by name; None where it does not apply, failed, or is switched off."""
-        return {metric.name: self._measure(metric, subject, job) for metric in self._metrics}
+        return {metric.name: self._measure(metric, subject, job) for metric in self.metrics}
 
     def _measure(self, metric: Metric, subject: Subject, job: str) -> Value:
         if self._late.get(metric.name, 0) >= _MAX_LATE:

@@ -1,12 +1,16 @@
 # ruff: noqa: RUF001 - letters of many scripts are the data of these tests
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from promptmill.testing.simulator import answer as simulator
+from promptmill.testing.simulator.edits import with_stray_script
+from promptmill.testing.simulator.prose import paragraphs
 from worker.quality import Answer, measure
 
 PLAIN = (
@@ -94,3 +98,19 @@ def test_text_in_latin_letters_has_no_stray_ones(text: str) -> None:
 def test_a_letter_stuck_to_a_word_is_found_wherever_it_is(place: int, letter: str) -> None:
     if PLAIN[place].isalpha():
         assert stray(PLAIN[:place] + letter + PLAIN[place:])
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_every_stray_word_of_the_simulators_bad_day_is_seen(seed: int) -> None:
+    rng = Random(seed)
+    text = paragraphs(rng, ("bridges", "engineers", "steel", "rivers"), 1_500)
+    good = simulator.Answer(
+        "msg_1",
+        None,
+        "",
+        simulator.InputUsage(10),
+        (simulator.Block("text", text),),
+        "end_turn",  # type: ignore[arg-type]
+    )
+    assert not stray(good.text)
+    assert stray(with_stray_script(good, rng).text)
