@@ -18,8 +18,9 @@ from worker.logs import where
 from worker.quality.measure import METRICS
 from worker.quality.metric import Metric, Subject
 
-PATIENCE: Final = timedelta(milliseconds=250)
-"""How long one plug-in may take for one answer: the event loop waits for it, and every lease with it."""
+PATIENCE: Final = timedelta(seconds=1)
+"""How long one plug-in may take for one answer: the event loop waits for it, and every lease with it. Much more than a
+plug-in needs, so that a busy machine switches none off."""
 _MAX_LATE: Final = 3
 
 Value = bool | float | None

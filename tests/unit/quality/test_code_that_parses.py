@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from worker.quality import Answer, measure
@@ -96,14 +94,14 @@ def test_code_is_parsed_without_a_word(recwarn: pytest.WarningsRecorder, capfd: 
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "opening", ["(", "[", "{", "f(", "lambda:", "not ", "-", "a if b else ", "x = ", "a.", "**", "a["]
 )
 def test_nesting_cannot_stop_the_worker(opening: str) -> None:
-    began = time.thread_time()
+    """Backtracking without bound would take hours here: the timeout is what can fail."""
     for language in ("python", "json", "toml", "xml"):
         parses(block(language, (opening * 8_000)[:7_900]))
-    assert time.thread_time() - began < 5
 
 
 def test_entities_are_not_expanded() -> None:

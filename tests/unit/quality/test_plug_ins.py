@@ -32,6 +32,11 @@ def metric(of: Callable[[Subject], Any], kind: str = "amount", name: str = "own"
     return Metric(name, kind, "lower", of)  # type: ignore[arg-type]
 
 
+def patient(*metrics: Metric) -> PlugIns:
+    """Plug-ins that a busy machine cannot make late."""
+    return PlugIns(metrics, new_thread=lambda: Thread(timedelta(minutes=1)))
+
+
 @pytest.fixture
 def own_metrics(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     module = ModuleType("own_metrics")
@@ -40,14 +45,14 @@ def own_metrics(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def test_a_plug_in_sees_answer_request_expectation_and_tags() -> None:
-    seen = PlugIns([metric(lambda subject: len(subject.reading.text) + len(subject.tags["kind"]))])
+    seen = patient(metric(lambda subject: len(subject.reading.text) + len(subject.tags["kind"])))
     assert seen.measure(SUBJECT, job="j") == {"own": 17.0}
 
 
 def test_the_settings_name_plug_ins_and_their_values_stand_beside_the_built_in_ones(own_metrics: ModuleType) -> None:
     own_metrics.vowels = metric(lambda subject: sum(map(subject.answer.text.count, "aeiou")), name="vowels")
     settings = Settings.load(environ={"PROMPTMILL_QUALITY_PLUGINS": '["own_metrics:vowels"]'})
-    plug_ins = PlugIns.load(settings.quality_plugins)
+    plug_ins = patient(*PlugIns.load(settings.quality_plugins).metrics)
     measured = measure(
         Answer("one two three"), request={}, expectation=None, also=lambda subject: plug_ins.measure(subject, job="j")
     )
@@ -103,7 +108,7 @@ def failing(_subject: Subject) -> float:
     ],
 )
 def test_a_faulty_plug_in_is_named_in_the_log_and_costs_its_own_value_only(of: Any, kind: str, error: str) -> None:
-    plug_ins = PlugIns([metric(of, kind), metric(lambda _subject: True, "flag", name="good")])
+    plug_ins = patient(metric(of, kind), metric(lambda _subject: True, "flag", name="good"))
     with capture_logs() as logs:
         assert plug_ins.measure(SUBJECT, job="job-1") == {"own": None, "good": True}
     (entry,) = logs
@@ -113,7 +118,7 @@ def test_a_faulty_plug_in_is_named_in_the_log_and_costs_its_own_value_only(of: A
 
 def test_a_plug_in_may_not_apply() -> None:
     with capture_logs() as logs:
-        assert PlugIns([metric(lambda _subject: None)]).measure(SUBJECT, job="j") == {"own": None}
+        assert patient(metric(lambda _subject: None)).measure(SUBJECT, job="j") == {"own": None}
     assert logs == []
 
 
@@ -182,7 +187,7 @@ def test_no_worker_starts_without_a_plug_in_that_its_settings_name() -> None:
 def test_the_guides_first_example_works(own_metrics: ModuleType) -> None:
     guide = GUIDE.read_text(encoding="utf-8")
     exec(find_fences(guide)[0].code, own_metrics.__dict__)
-    plug_ins = PlugIns.load(["own_metrics:EXCLAMATIONS"])
+    plug_ins = patient(*PlugIns.load(["own_metrics:EXCLAMATIONS"]).metrics)
     subject = Subject(Answer("Look! There!"), {}, None, {})
     assert plug_ins.measure(subject, job="j") == {"exclamations": 2.0}
 

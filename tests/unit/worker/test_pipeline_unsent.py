@@ -15,6 +15,7 @@ from tests.support.workers import make_job, workshop
 from tests.unit.worker.tables import ANSWERED, is_gone, outcomes
 from worker.calls import StopReason
 from worker.quality import Metric, PlugIns
+from worker.quality.plug_ins import Thread
 
 SECOND = timedelta(seconds=1)
 
@@ -267,8 +268,8 @@ async def test_an_answer_is_kept_and_measured_even_if_a_plug_in_chokes_on_it(sho
     def fault(_subject):
         raise KeyError("of the answer, perhaps")
 
-    plug_ins = PlugIns([Metric("faulty", "amount", "lower", fault), Metric("good", "amount", "lower", lambda _: 2)])
-    shop.pipeline._endings._plug_ins = plug_ins
+    metrics = [Metric("faulty", "amount", "lower", fault), Metric("good", "amount", "lower", lambda _: 2)]
+    shop.pipeline._endings._plug_ins = PlugIns(metrics, new_thread=lambda: Thread(timedelta(minutes=1)))
     await shop.submit(make_job())
     with capture_logs() as logs:
         await shop.work()
