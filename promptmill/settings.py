@@ -140,6 +140,13 @@ class Settings(BaseSettings):
     """Quality metrics of your own, beside the built-in ones: each "module:attribute" names a `worker.quality.Metric`.
     What a plug-in is and may do: docs/guides/quality-plugins.md."""
 
+    metrics_address: Annotated[str, Field(pattern=r"^.*:\d{1,5}$")] | None = None
+    """HOST:PORT where a worker serves metrics for Prometheus at `/metrics`, all of its processes together; port 0: any
+    free one, which the log names; unset: nowhere. They hold no prompts, but tell how much you spend."""
+
+    traces: bool = False
+    """Send OpenTelemetry traces over OTLP; OTEL_EXPORTER_OTLP_ENDPOINT says where."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Of the worker's log; a line a job at `info`."""
     log_format: Literal["json", "console"] = "json"

@@ -27,6 +27,7 @@ from worker.outcomes import POLICIES, Policy, Verdict, classify
 from worker.provider import Provider
 from worker.quality import PlugIns
 from worker.recorder import Recorder
+from worker.telemetry import Meters, NoMeters, span_of_job, span_of_request, tell_attempt
 
 _ENDED_BY: Final = {Disposition.CANCELLED: Status.CANCELLED, Disposition.EXPIRED: Status.EXPIRED}
 
@@ -51,6 +52,7 @@ class Pipeline:
         ensure_lease: Callable[[Lease], Awaitable[None]],
         worker: str,
         plug_ins: PlugIns | None = None,
+        meters: Meters | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -59,6 +61,7 @@ class Pipeline:
         self._provider = provider
         self._ensure_lease = ensure_lease
         self._endings = Endings(settings, worker=worker, now=now, plug_ins=plug_ins)
+        self._meters = meters or NoMeters()
         self._now = now
         self._chance = chance
         self._log = structlog.get_logger()
@@ -123,15 +126,22 @@ class Pipeline:
         return None
 
     async def _attempt(self, work: Work, lease: Lease) -> None:
+        with span_of_job(work.job, lease.claim):
+            await self._send(work, lease)
+
+    async def _send(self, work: Work, lease: Lease) -> None:
         await self._ensure_lease(lease)
         claim, started_at = work.claim, self._now()
         try:
-            exchange = await lease.call.run(self._provider.send(work.request, job_id=work.job.id))
+            with span_of_request(work.request) as span:
+                exchange = await lease.call.run(self._provider.send(work.request, job_id=work.job.id))
+                policy = classify(exchange.sighting)
+                attempt = attempt_of(claim, exchange, policy)
+                tell_attempt(span, attempt, exchange.message)
         except Stopped as stopped:
             await self._stopped(work, lease, stopped, started_at)
             return
-        policy = classify(exchange.sighting)
-        attempt = attempt_of(claim, exchange, policy)
+        self._meters.attempted(attempt, lane=claim.lane)
         decision = decide(
             policy,
             retry_after=exchange.sighting.retry_after,
@@ -175,6 +185,7 @@ class Pipeline:
         if not await self._recorder.settle(ending.settlement):
             raise LeaseLost(result.job_id)
         self.tally.ended[result.status] += 1
+        self._meters.ended(result, fell_back=ending.claim.route > 0)
         self._log.info(
             events.JOB_ENDED,
             job=result.job_id,

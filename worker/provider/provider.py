@@ -63,6 +63,9 @@ class Provider:
             api_key=None if key is None else key.get_secret_value(),
             base_url=settings.anthropic_base_url,
             max_retries=0,
+            open_telemetry={
+                "traces": {"enabled": False}
+            },  # requests have spans of ours: see worker/telemetry/traces.py
             http_client=http_client
             or DefaultAioHttpClient(
                 follow_redirects=False,  # where one leads would be a second request, which nobody admitted (I4)
