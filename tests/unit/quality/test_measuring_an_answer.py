@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from producers.cli.exports import COLUMNS
 from promptmill.expectations import Expectation
 from worker.quality import METRICS, Answer, measure
 
@@ -218,3 +219,14 @@ def test_a_megabyte_of_anything_does_not_blow_up(part: str) -> None:
     measured = measure(answer, request={"messages": [{"role": "user", "content": prompt}]}, expectation=expectation)
     assert measured["chars"] == MEGABYTE
     assert measure(answer, request={"system": text, "messages": [{"role": "user", "content": text}]}, expectation=None)
+
+
+def test_every_metric_has_a_column_of_its_own_in_exports() -> None:
+    """`output_tokens` has one already, with what else was billed."""
+    types = {metric.name: COLUMNS[metric.name] for metric in METRICS}
+    assert {name for name, kind in types.items() if kind == "bool"} == {
+        metric.name for metric in METRICS if metric.kind == "flag"
+    }
+    assert {name for name, kind in types.items() if kind == "float64"} >= {
+        metric.name for metric in METRICS if metric.kind == "score"
+    }
