@@ -153,7 +153,20 @@ def events_page() -> str:
 
 def metrics() -> str:
     """Return the quality metrics with what each can and cannot see."""
-    parts = ["# Quality metrics", "", "Generated from `worker.quality.METRICS`.", ""]
+    parts = [
+        "# Quality metrics",
+        "",
+        "Generated from `worker.quality.METRICS`.",
+        "",
+        "| metric | values | worse when |",
+        "|---|---|---|",
+        *(f"| [`{metric.name}`](#{metric.name}) | {metric.kind} | {metric.worse} |" for metric in METRICS),
+        "",
+        "A *flag* is true or false, an *amount* 0 or more without an upper end, a *score* on 0..1. A metric that does",
+        "not apply to an answer is null. Beside them stands `instructions`: each instruction that was recognised, and",
+        "whether it was followed.",
+        "",
+    ]
     for metric in METRICS:
         parts += [f"## `{metric.name}`", "", metric.explanation, ""]
     return "\n".join(parts)

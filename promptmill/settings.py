@@ -154,6 +154,10 @@ class Settings(BaseSettings):
     keep_result: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(hours=1)
     """How long Redis keeps a result for whoever waits; the result store keeps it for good."""
 
+    quality_plugins: tuple[Annotated[str, Field(pattern=r"^\w+(\.\w+)*:\w+$")], ...] = ()
+    """Quality metrics of your own, beside the built-in ones: each "module:attribute" names a `worker.quality.Metric`.
+    What a plug-in is and may do: docs/guides/quality-plugins.md."""
+
     metrics_address: Annotated[str, Field(pattern=r"^.*:\d{1,5}$")] | None = None
     """HOST:PORT where a worker serves metrics for Prometheus at `/metrics`, all of its processes together; port 0: any
     free one, which the log names; unset: nowhere. They hold no prompts, but tell how much you spend."""

@@ -25,6 +25,7 @@ from worker.endings import NOTHING_SENT, Ending, Endings, Work, interrupted_atte
 from worker.leases import Lease
 from worker.outcomes import POLICIES, Policy, Verdict, classify
 from worker.provider import Provider
+from worker.quality import PlugIns
 from worker.recorder import Recorder
 from worker.telemetry import Meters, NoMeters, span_of_job, span_of_request, tell_attempt
 
@@ -50,6 +51,7 @@ class Pipeline:
         provider: Provider,
         ensure_lease: Callable[[Lease], Awaitable[None]],
         worker: str,
+        plug_ins: PlugIns | None = None,
         meters: Meters | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
@@ -58,7 +60,7 @@ class Pipeline:
         self._recorder = recorder
         self._provider = provider
         self._ensure_lease = ensure_lease
-        self._endings = Endings(settings, worker=worker, now=now)
+        self._endings = Endings(settings, worker=worker, now=now, plug_ins=plug_ins)
         self._meters = meters or NoMeters()
         self._now = now
         self._chance = chance

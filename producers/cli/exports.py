@@ -25,11 +25,23 @@ _QUALITY: Final = {
     "chars": "int64",
     "words": "int64",
     "code_block": "bool",
+    "code_parses": "bool",
     "specific_examples": "int64",
     "instruction_following": "float64",
     "similarity": "float64",
+    "token_f1": "float64",
+    "tool_calls": "int64",
+    "tool_calls_fit": "bool",
+    "truncated": "bool",
+    "refusal": "bool",
+    "hedging": "float64",
+    "compression": "float64",
+    "distinct_trigrams": "float64",
+    "stray_script": "bool",
+    "broken_text": "bool",
+    "grade": "float64",
 }
-"""Metrics that are numbers have columns of their own; all of them stand in `quality` as JSON."""
+"""The built-in metrics have columns of their own; plug-ins and instructions stand in `quality`, as JSON, with them."""
 
 _USAGE: Final = tuple(field.name for field in fields(Usage))
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import file_memory, queue_memory, submitting, throughput, waking
+from tests.bench import file_memory, metrics, queue_memory, submitting, throughput, waking
 from tests.bench.rows import Row
 
 BENCHMARKS = {
     "submitting": submitting.measure,
     "waking": waking.measure,
     "throughput": throughput.measure,
+    "metrics": metrics.measure,
     "queue-memory": queue_memory.measure,
     "file-memory": file_memory.measure,
 }

@@ -32,15 +32,8 @@ async def measure(folder: Path) -> list[Row]:
                 queue = Queue(connect(url, reply_timeout=None))
                 await queue.submit([prepare(small_job(n), settings) for n in range(JOBS)])
                 await queue.redis.aclose()
-                environment = {
-                    "PROMPTMILL_REDIS_URL": url,
-                    "PROMPTMILL_DATA_DIR": str(place),
-                    "PROMPTMILL_RPM": "100000000",
-                    "PROMPTMILL_ITPM": "100000000000",
-                    "PROMPTMILL_OTPM": "100000000000",
-                }
-                ours.append(_cpu_of("ours", api.base_url, environment))
-            bare.append(_cpu_of("bare", api.base_url, {}))
+                ours.append(drain("ours", JOBS, api.base_url, unlimited(url, place))["cpu_s"] / JOBS)
+            bare.append(drain("bare", JOBS, api.base_url, {})["cpu_s"] / JOBS)
     ratio = median(b / a for a, b in zip(ours, bare, strict=True))
     return [
         Row(
@@ -53,10 +46,21 @@ async def measure(folder: Path) -> list[Row]:
     ]
 
 
-def _cpu_of(which: str, base_url: str, environment: dict[str, str]) -> float:
-    """CPU seconds a job, without start-up and imports."""
+def unlimited(redis_url: str, folder: Path) -> dict[str, str]:
+    """Settings of a worker that nothing but its own CPU holds back."""
+    return {
+        "PROMPTMILL_REDIS_URL": redis_url,
+        "PROMPTMILL_DATA_DIR": str(folder),
+        "PROMPTMILL_RPM": "100000000",
+        "PROMPTMILL_ITPM": "100000000000",
+        "PROMPTMILL_OTPM": "100000000000",
+    }
+
+
+def drain(which: str, jobs: int, base_url: str, environment: dict[str, str]) -> dict[str, float]:
+    """CPU seconds of all jobs, without start-up and imports; `measuring_s` of them went into metrics."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.drain", which, str(JOBS)],
+        [sys.executable, "-m", "tests.bench.drain", which, str(jobs)],
         env={
             **os.environ,
             "PROMPTMILL_LOG_LEVEL": "info",
@@ -68,4 +72,5 @@ def _cpu_of(which: str, base_url: str, environment: dict[str, str]) -> float:
         stderr=subprocess.DEVNULL,
         check=True,
     )
-    return float(json.loads(done.stdout)["cpu_s"]) / JOBS
+    spent: dict[str, float] = json.loads(done.stdout)
+    return spent

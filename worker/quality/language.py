@@ -38,6 +38,7 @@ _COMMON_WORDS = {
     "fa": "در به از که این را با است برای آن یک های خود تا بر هم نیز شد شود",
     "ur": "کے میں کی ہے اور سے کا کو پر نے یہ کہ ہیں اس بھی کر جو ایک نہیں",
     "he": "של את על לא הוא זה עם היא כי גם או אבל יש אם כל מה אני הם יותר",
+    "sw": "ya wa na kwa ni katika za kwamba la hii huu yake watu sana pia kama lakini au hiyo vya mtu wake kuwa",
     "hi": "के में की है और से का को पर ने यह कि हैं इस भी कर जो एक नहीं",
 }
 _WORDS_OF = {code: frozenset(words.split()) for code, words in _COMMON_WORDS.items()}
@@ -54,6 +55,15 @@ _ONLY_LANGUAGE_OF_SCRIPT = {
     "th": re.compile(r"[\u0e01-\u0e3a]"),
     "el": re.compile(r"[\u0370-\u03ff\u1f00-\u1fff]"),
     "he": re.compile(r"[\u05d0-\u05ea]"),
+    "bn": re.compile(r"[\u0985-\u09b9]"),
+    "pa": re.compile(r"[\u0a05-\u0a39]"),
+    "gu": re.compile(r"[\u0a85-\u0ab9]"),
+    "ta": re.compile(r"[\u0b85-\u0bb9]"),
+    "te": re.compile(r"[\u0c05-\u0c39]"),
+    "kn": re.compile(r"[\u0c85-\u0cb9]"),
+    "ml": re.compile(r"[\u0d05-\u0d3a]"),
+    "ka": re.compile(r"[\u10d0-\u10ff]"),
+    "hy": re.compile(r"[\u0531-\u0587]"),
 }
 
 

@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from promptmill.expectations import Expectation
-from worker.quality import ending, instructions, similarity, specifics
+from worker.quality import (
+    damage,
+    ending,
+    grade,
+    hedging,
+    instructions,
+    repetition,
+    scripts,
+    similarity,
+    specifics,
+    syntax,
+    tools,
+)
 from worker.quality.answer import Answer
+from worker.quality.metric import Metric, Subject
 from worker.quality.reading import Reading, count_words
-
-
-class Subject:
-    """An answer, what was asked, and what was expected: everything that a metric may look at."""
-
-    def __init__(self, answer: Answer, request: Mapping[str, Any], expectation: Expectation | None) -> None:
-        self.answer = answer
-        self.request = request
-        self.expectation = expectation
-        self.reading = Reading(answer.text)
-
-    @cached_property
-    def verdicts(self) -> tuple[instructions.Verdict, ...]:
-        """What was asked for, and whether the answer does it."""
-        return instructions.verdicts(
-            self.reading,
-            request=self.request,
-            expectation=self.expectation,
-            stop_reason=self.answer.stop_reason,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric of an answer."""
-
-    name: str
-    of: Callable[[Subject], Any]
-    """Returns a value that JSON has; None where the metric does not apply to this answer."""
-    explained_by: Callable[..., Any]
-    """Whose docstring says what the metric sees and what it cannot see."""
-
-    @property
-    def explanation(self) -> str:
-        """What the metric sees and cannot see."""
-        return inspect.getdoc(self.explained_by) or ""
 
 
 def _chars(subject: Subject) -> int:
@@ -69,55 +44,85 @@ def _code_block(subject: Subject) -> bool:
     return any(fence.code.strip() for fence in subject.reading.fences)
 
 
-def _tool_calls(subject: Subject) -> int:
-    """Count the tools that the answer asks to be called. Cannot see: whether the arguments make sense."""
-    blocks = (subject.answer.message or {}).get("content")
-    return sum(
-        1
-        for block in (blocks if isinstance(blocks, list) else ())
-        if isinstance(block, Mapping) and block.get("type") == "tool_use"
-    )
+def _against_known(
+    compare: Callable[[Reading, str], float],
+) -> Callable[[Subject], float | None]:
+    def of(subject: Subject) -> float | None:
+        known = None if subject.expectation is None else subject.expectation.similar_to
+        return None if known is None else compare(subject.reading, known)
 
-
-def _similarity(subject: Subject) -> float | None:
-    if subject.expectation is None or subject.expectation.similar_to is None:
-        return None
-    return similarity.similarity(subject.reading, subject.expectation.similar_to)
+    return of
 
 
 METRICS: tuple[Metric, ...] = (
-    Metric("chars", _chars, _chars),
-    Metric("words", lambda subject: subject.reading.words, count_words),
-    Metric("output_tokens", _output_tokens, _output_tokens),
-    Metric("code_block", _code_block, _code_block),
+    Metric("chars", "amount", "either", _chars),
+    Metric("words", "amount", "either", lambda subject: subject.reading.words, count_words),
+    Metric("output_tokens", "amount", "either", _output_tokens),
+    Metric("code_block", "flag", "lower", _code_block),
     Metric(
-        "specific_examples",
-        lambda subject: specifics.specific_examples(subject.reading),
-        specifics.find_specifics,
+        "code_parses", "flag", "lower",
+        lambda subject: syntax.code_parses(subject.reading.fences), syntax.code_parses,
     ),
     Metric(
-        "instruction_following",
-        lambda subject: instructions.share_followed(subject.verdicts),
-        instructions.share_followed,
+        "specific_examples", "amount", "lower",
+        lambda subject: specifics.specific_examples(subject.reading), specifics.find_specifics,
     ),
     Metric(
-        "instructions",
-        lambda subject: [verdict.to_json() for verdict in subject.verdicts],
-        instructions.verdicts,
+        "instruction_following", "score", "lower",
+        lambda subject: instructions.share_followed(subject.verdicts), instructions.share_followed,
     ),
-    Metric("similarity", _similarity, similarity.similarity),
-    Metric("tool_calls", _tool_calls, _tool_calls),
-    Metric("truncated", lambda subject: ending.truncated(subject.answer.stop_reason), ending.truncated),
-    Metric("refusal", lambda subject: ending.refusal(subject.reading, subject.answer.stop_reason), ending.refusal),
-)
+    Metric("similarity", "score", "lower", _against_known(similarity.similarity), similarity.similarity),
+    Metric("token_f1", "score", "lower", _against_known(similarity.token_f1), similarity.token_f1),
+    Metric("tool_calls", "amount", "either", lambda subject: tools.tool_calls(subject.answer), tools.tool_calls),
+    Metric(
+        "tool_calls_fit", "flag", "lower",
+        lambda subject: tools.tool_calls_fit(subject.answer, subject.request), tools.tool_calls_fit,
+    ),
+    Metric(
+        "truncated", "flag", "higher",
+        lambda subject: ending.truncated(subject.answer.stop_reason), ending.truncated,
+    ),
+    Metric(
+        "refusal", "flag", "higher",
+        lambda subject: ending.refusal(subject.reading, subject.answer.stop_reason), ending.refusal,
+    ),
+    Metric("hedging", "amount", "higher", lambda subject: hedging.hedging(subject.reading), hedging.hedging),
+    Metric(
+        "compression", "score", "lower",
+        lambda subject: repetition.compression(subject.reading), repetition.compression,
+    ),
+    Metric(
+        "distinct_trigrams", "score", "lower",
+        lambda subject: repetition.distinct_trigrams(subject.reading), repetition.distinct_trigrams,
+    ),
+    Metric(
+        "stray_script", "flag", "higher",
+        lambda subject: scripts.stray_script(subject.reading, subject.request), scripts.stray_script,
+    ),
+    Metric(
+        "broken_text", "flag", "higher",
+        lambda subject: damage.broken_text(subject.reading, subject.answer.stop_reason), damage.broken_text,
+    ),
+    Metric("grade", "score", "lower", lambda subject: grade.grade(subject.reading, subject.tags), grade.grade),
+)  # fmt: skip
 """In the order of the columns. To add a metric, add a row."""
 
 
-def measure(answer: Answer, *, request: Mapping[str, Any], expectation: Expectation | None) -> dict[str, Any]:
-    """Return each metric of `METRICS` by name, as values that JSON has.
+def measure(
+    answer: Answer,
+    *,
+    request: Mapping[str, Any],
+    expectation: Expectation | None,
+    tags: Mapping[str, str] = MappingProxyType({}),
+    also: Callable[[Subject], Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Return each metric of `METRICS` by name, and `instructions`: what `instruction_following` was computed from.
 
-    Deterministic, without network or disk. A text of any size costs at most some 50 ms of CPU; a usual one a fraction
-    of a millisecond. `request` is the Messages API body that was sent: of any shape, never trusted.
+    All values are ones that JSON has. Deterministic, without network or disk. A text of any size costs at most some
+    50 ms of CPU; a usual one a fraction of a millisecond. `request` is the Messages API body that was sent: of any
+    shape, never trusted. What `also` returns is added: the plug-ins.
     """
-    subject = Subject(answer, request, expectation)
-    return {metric.name: metric.of(subject) for metric in METRICS}
+    subject = Subject(answer, request, expectation, tags)
+    measured: dict[str, Any] = {metric.name: metric.of(subject) for metric in METRICS}
+    measured["instructions"] = [verdict.to_json() for verdict in subject.verdicts]
+    return measured if also is None else {**measured, **also(subject)}

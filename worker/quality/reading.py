@@ -13,6 +13,8 @@ from worker.quality import language, markdown
 SCANNED_CHARS: Final = 32_000
 """Views other than length, JSON and the ends of the text stop here: it bounds what a hostile answer can cost. At four
 characters a token this is the whole of any answer below 8,000 tokens."""
+_END_CHARS: Final = 4_000
+_FIRST_WORDS: Final = 4_000
 _JSON_CHARS: Final = 1_000_000
 
 
@@ -23,8 +25,10 @@ class NotJson:
 NOT_JSON: Final = NotJson()
 
 _IDEOGRAPH = re.compile(r"[\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]")
-_ASCII_MARKS = dict.fromkeys(code for code in range(128) if not chr(code).isalnum() and not chr(code).isspace())
-"""For `str.translate`, which deletes them: what is left between spaces then is a word."""
+_ASCII_MARKS = bytes(code for code in range(128) if not chr(code).isalnum() and not chr(code).isspace())
+"""For `bytes.translate`, which deletes them: what is left between spaces then is a word."""
+_SPACED = bytes(code if chr(code).isalnum() else 0x20 for code in range(128)) + bytes(range(128, 256))
+"""For `bytes.translate`, which puts a space wherever no word goes on; several times as fast as searching for words."""
 _WORD_OR_IDEOGRAPH = re.compile(
     r"[\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]|[^\W_][^\s\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]*"
 )
@@ -52,7 +56,7 @@ def count_words(text: str) -> int:
     """
     head, rest = text[:SCANNED_CHARS], text[SCANNED_CHARS:]
     if head.isascii():
-        words = head.translate(_ASCII_MARKS).split()
+        words = head.encode().translate(None, _ASCII_MARKS).decode().split()
     elif _IDEOGRAPH.search(head):
         words = _WORD_OR_IDEOGRAPH.findall(head)
     else:
@@ -64,7 +68,9 @@ def tokens(text: str, *, limit: int) -> list[str]:
     """Return at most `limit` words without case and punctuation, each ideograph or kana by itself."""
     # No word is shorter than a character, so this much text always yields enough where there is enough.
     folded = text[:SCANNED_CHARS].casefold()
-    pattern = _TOKEN if folded.isascii() or not _IDEOGRAPH.search(folded) else _TOKEN_OR_IDEOGRAPH
+    if folded.isascii():
+        return folded.encode().translate(_SPACED).decode().split()[:limit]
+    pattern = _TOKEN_OR_IDEOGRAPH if _IDEOGRAPH.search(folded) else _TOKEN
     return pattern.findall(folded)[:limit]
 
 
@@ -75,6 +81,21 @@ class Reading:
         self.text = text
         self.scanned = text[:SCANNED_CHARS]
         """The text, at most `SCANNED_CHARS` of it."""
+
+    @cached_property
+    def end(self) -> str:
+        """The last 4,000 characters: the whole of most answers, and where a model that fell into a loop still is."""
+        return self.text[-_END_CHARS:]
+
+    @cached_property
+    def first_words(self) -> list[str]:
+        """At most 4,000 words from the beginning, as `tokens` returns them."""
+        return self.last_words if self.end == self.text else tokens(self.text, limit=_FIRST_WORDS)
+
+    @cached_property
+    def last_words(self) -> list[str]:
+        """The words of `end`, as `tokens` returns them."""
+        return tokens(self.end, limit=_END_CHARS)
 
     @cached_property
     def folded(self) -> str:
@@ -108,9 +129,9 @@ class Reading:
 
     @cached_property
     def paragraphs(self) -> int:
-        """Blocks between empty lines, headings and code left out."""
+        """Blocks between empty lines; headings, rules ("***") and code left out."""
         blocks = re.split(r"\n[ \t]*\n", self.prose)
-        return sum(1 for block in blocks if block.strip() and not block.lstrip().startswith("#"))
+        return sum(1 for block in blocks if any(map(str.isalnum, block)) and not block.lstrip().startswith("#"))
 
     @cached_property
     def sentences(self) -> int:

@@ -44,6 +44,9 @@ _COUNTED_ADJECTIVES = frozenset("main key common simple basic important differen
 _LIST_NUMBER = re.compile(r"\n[ \t>]*+(?:\*\*)?\d{1,3}[.)](?=[ *])")
 
 _NAME = re.compile(r"[A-Z][\w’'&-]*+(?:\ (?:(?:of|the|de|la|van|von|der|del|&)\ ){0,2}[A-Z][\w’'&-]*+){0,6}")
+_UNIT_NAMES = frozenset(
+    {"KB", "MB", "GB", "TB", "MHz", "GHz", "Hz", "AM", "PM", "BC", "AD", "CE", "BCE", "C", "F", "V", "W"}
+)
 _LINE_START = re.compile(r"[ \t>]*(?:(?:[-*+•]|\d{1,3}[.)])[ ])?")
 _OPENING_MARKS = tuple('"“«(„')
 _SENTENCE_ENDS = tuple(".!?:…")
@@ -233,9 +236,9 @@ def _names(plain: str) -> set[str]:
         start, end = match.span()
         before = text[max(0, start - 12) : start]
         last = before[-1:]
-        if last and (last.isalnum() or last in "_/.@-"):
-            continue
         name = match[0]
+        if last and (last.isalnum() or last in "_/.@-" or (name in _UNIT_NAMES and before[-2:-1].isdigit())):
+            continue
         inside = last == " " and (before[-2:-1].isalnum() or before.endswith((", ", "; ")))
         if not inside and _begins_a_sentence(before):
             if end == len(text) or text[end] in "\n:":

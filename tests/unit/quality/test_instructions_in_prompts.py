@@ -138,7 +138,7 @@ FORMS: list[tuple[str, str, dict[str, bool | None]]] = [
     ('Include the word "zebra".', "Zebras are not it.", {"contains": False}),
     ('Include the word "zebra".', "A Zebra!", {"contains": True}),
     ('Include the words "zebra" and "lion".', "A zebra.", {"contains": False}),
-    ('Use the word "zebra" at least 2 times.', "Zebra, zebra.", {"contains": True}),
+    ('Use the word "zebra" at least 2 times.', "Zebra, zebra.", {"frequency": True}),
     (
         'Say in at most 2 sentences when to use it, and mention "zebra".', "A zebra.",
         {"max_sentences": True, "contains": True},

@@ -31,7 +31,7 @@ def found_in(prompt: str, answer: str) -> dict[str, bool | None]:
         ("please answer in french.", "Oui.", {"language": None}),
         ("WRITE IN ALL LOWERCASE LETTERS.", "small", {"lowercase": True}),
         ("Answer YES or NO.", "yes", {"one_of": True}),
-        ('Use the word "Zebra" AT LEAST TWICE.', "zebra, ZEBRA", {"contains": True}),
+        ('Use the word "Zebra" AT LEAST TWICE.', "zebra, ZEBRA", {"frequency": True}),
         ("- **Answer** in *at most* 9 words.", TEN, {"max_words": False}),
         ("Use **plain** text only.", "**no**", {"plain_text": False}),
     ],

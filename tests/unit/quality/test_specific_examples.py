@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support import answers
 from worker.quality.reading import Reading
 from worker.quality.specifics import Specifics, find_specifics, specific_examples
 
@@ -56,3 +57,18 @@ def test_a_specific_answer_scores_far_above_a_vague_one_of_the_same_length() -> 
     )
     assert specific_examples(Reading(specific)) >= 8
     assert specific_examples(Reading(VAGUE)) == 0
+
+
+@pytest.mark.parametrize(
+    ("example", "expected"),
+    [
+        # Counted by hand. The step numbers and the units (MB) are none; "CPU" and "Kubernetes" count once each.
+        (answers.EXPLANATION, Specifics(numbers=12, names=17, quotes=1, identifiers=1, announcements=4)),
+        # Numbers inside inline code belong to it.
+        (answers.CODE, Specifics(numbers=5, names=1, quotes=1, identifiers=10, code_blocks=2)),
+        (answers.EMAIL, Specifics(numbers=11, names=9, quotes=2)),
+    ],
+    ids=["explanation", "code", "email"],
+)
+def test_answers_as_they_come_in_practice(example: answers.Example, expected: Specifics) -> None:
+    assert find_specifics(Reading(example.text)) == expected

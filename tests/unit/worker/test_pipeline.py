@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from promptmill.claude_code import Rewrite, restore
+from promptmill.grading import grading_job
 from promptmill.pacing import Pace
 from promptmill.queue import keys
 from promptmill.results import Status, Usage
@@ -274,3 +275,15 @@ async def test_a_429_gives_back_the_tokens_that_were_not_counted(shop):
     before = shop.clock.now
     await shop.work()
     assert float(await shop.redis.hget(f"{keys.BUDGET}haiku-5-5", "input_tat")) == before
+
+
+async def test_the_answer_of_a_grading_job_is_a_metric_of_its_own_result(shop):
+    graded = make_job(tags={"kind": "faq"})
+    await shop.submit(graded)
+    await shop.work()
+    shop.api.script = [answering('{"why": "It greets.", "grade": 9}')]
+    await shop.submit(grading_job(graded, await shop.store.result("job-1"), model=OTHER))
+    await shop.work()
+    result = await shop.store.result("grade-of-job-1")
+    assert (result.quality["grade"], result.lane, result.tags["grades"]) == (0.9, "overnight", "job-1")
+    assert (await shop.store.result("job-1")).quality["grade"] is None

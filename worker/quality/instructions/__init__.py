@@ -1,7 +1,7 @@
 """Instruction following, by instructions whose following can be verified.
 
-Read in this order: prompt (which words of a request are its own), framing (which phrases are instructions), table (the
-phrases that are known), checks (how each is verified), expected (what the job's expectation adds).
+Read in this order: prompt (which words of a request are its own), framing (which phrases are instructions), table and
+elements (the phrases that are known), checks (how each is verified), expected (what the job's expectation adds).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from promptmill.expectations import Expectation
 from worker.quality.instructions.expected import fits, instructions_in
 from worker.quality.instructions.prompt import asked
 from worker.quality.instructions.recognise import instructions_of
-from worker.quality.instructions.table import Instruction
+from worker.quality.instructions.recogniser import Instruction
 from worker.quality.patterns import Deadline
 from worker.quality.reading import Reading
 
@@ -65,10 +65,12 @@ def share_followed(found: Iterable[Verdict]) -> float | None:
     """Return the share of the instructions that were followed, on 0..1; None where none could be checked.
 
     Sees: what the expectation states, a JSON Schema in the request's `output_config`, and instructions in plain
-    English in the system prompt and the last message of the user, of the kinds in `instructions.table`: limits on
-    words, sentences, paragraphs, bullets and characters, JSON, code block, language, texts to include or leave out,
-    first and last words, letter case, lists, tables, Markdown, yes or no. Counted are only those that are certain:
-    said to the model, of the whole answer, without condition, and not quoted, shown in code, or part of a document.
+    English in the system prompt and the last message of the user, of the kinds in `instructions.table` and
+    `instructions.elements`: limits on words, sentences, paragraphs, bullets and characters, JSON, code block,
+    language, texts to include (how often) or leave out, letters, first and last words, letter case, words in capitals,
+    commas, lists, tables, Markdown, emphasis, title, placeholders, postscript, quotation marks, one of several
+    answers, yes or no. Counted are only those that are certain: said to the model, of the whole answer, without
+    condition, and not quoted, shown in code, or part of a document.
     Cannot see: other kinds, other languages of prompts, earlier turns, instructions for a part of the answer, the
     middle of a text above 8,000 characters, and whether what was asked makes sense.
     """

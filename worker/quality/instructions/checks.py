@@ -13,6 +13,13 @@ Check = Callable[[Reading], bool | None]
 
 _SEARCH_BUDGET_CHARS = 20_000_000
 """Of all texts searched for: bounds the time that thousands of required words can take in a long answer."""
+_POSTSCRIPT_CHARS = 8_000
+_EMPHASIS = re.compile(
+    r"\*{1,3}(?<!\w\*)(?=[^\s*])[^*\n]{1,500}(?<=\S)\*{1,3}|_{1,2}(?<!\w_)(?=[^\s_])[^_\n]{1,500}(?<=\S)_{1,2}(?!\w)"
+)
+_PLACEHOLDER = re.compile(r"\[[^\[\]\n]{1,80}\](?![(\[:])")
+_TITLE = re.compile(r"<<[^<>\n]{1,300}>>")
+_POSTSCRIPT = re.compile(r"^[\W_]{0,10}p\.?\s?(?:p\.?\s?)?s\b", re.IGNORECASE | re.MULTILINE)
 _WRAPPING = " \t\r\n\"'“”‘’*_`#>"  # noqa: RUF001
 _CLOSING = _WRAPPING + ".!"
 
@@ -144,6 +151,55 @@ def _occurrences(phrase: str, answer: Reading) -> int:
     start = r"(?<!\w)" if folded[:1].isalnum() else ""
     end = r"(?!\w)" if folded[-1:].isalnum() else ""
     return len(re.findall(start + re.escape(folded) + end, answer.scanned.casefold()))
+
+
+def has_any(choices: tuple[str, ...]) -> Check:
+    """Verify that one of the choices occurs as words of its own, letter case ignored."""
+    return lambda answer: any(_occurrences(choice, answer) > 0 for choice in choices if choice.strip())
+
+
+def has_word(word: str, low: int, high: int | None) -> Check:
+    """Verify how often a word occurs, ends included, letter case ignored."""
+
+    def check(answer: Reading) -> bool:
+        return low <= (count := _occurrences(word, answer)) and (high is None or count <= high)
+
+    return check
+
+
+def has_letter(letter: str, low: int, high: int | None) -> Check:
+    """Verify how often a letter occurs, ends included, letter case ignored."""
+    return lambda answer: low <= (count := answer.folded.count(letter.casefold())) and (high is None or count <= high)
+
+
+def has_capital_words(low: int, high: int | None) -> Check:
+    """Verify how many words have capital letters only, ends included; single letters are none."""
+
+    def check(answer: Reading) -> bool:
+        count = sum(len(word) > 1 and word.isupper() for word in answer.scanned.split())
+        return low <= count and (high is None or count <= high)
+
+    return check
+
+
+def has_highlights(answer: Reading, *, least: int) -> bool:
+    """Whether there are so many pieces in emphasis, of one kind or another."""
+    return len(_EMPHASIS.findall(answer.prose)) >= least
+
+
+def has_placeholders(answer: Reading, *, least: int) -> bool:
+    """Whether there are so many placeholders in square brackets; links are none."""
+    return len(_PLACEHOLDER.findall(answer.scanned)) >= least
+
+
+def has_title(answer: Reading) -> bool:
+    """Whether there is a title in double angle brackets."""
+    return _TITLE.search(answer.scanned) is not None
+
+
+def has_postscript(answer: Reading) -> bool:
+    """Whether a line begins with P.S. or P.P.S."""
+    return _POSTSCRIPT.search(answer.text[-_POSTSCRIPT_CHARS:]) is not None
 
 
 def starts_with(opening: str) -> Check:

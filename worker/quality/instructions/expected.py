@@ -7,7 +7,7 @@ from functools import partial
 
 from promptmill.expectations import Expectation
 from worker.quality.instructions import checks
-from worker.quality.instructions.table import Instruction
+from worker.quality.instructions.recogniser import Instruction
 from worker.quality.patterns import Deadline, Undecided, search
 from worker.quality.reading import NOT_JSON, Reading
 from worker.quality.schema import satisfies

@@ -21,6 +21,11 @@ _ANSWER = r"(?:(?:your|the|this|entire|whole|full|final|complete|overall|generat
     "answer, response, reply, output, explanation, summary, text, message, essay, story, poem, description,"
     " definition, email"
 )
+_WORK = r"(?:(?:your|the|this|entire|whole|full)\s+){1,2}(?:(?!letter)[a-z-]{1,20}\s){0,2}" + any_of(
+    "resume, poem, pitch, song, rap, post, article, review, proposal, haiku, riddle, joke, tweet, limerick, itinerary,"
+    " advertisement, ad, speech, quiz, template, biography, report, dialogue, conversation, list, script, plan, lyrics,"
+    " rubric, guide, abstract, introduction letter, cover letter, description, caption, slogan, note, result, content"
+)
 _MODALS = any_of("must, should, will, shall, need to, needs to, have to, has to, are to, is to, can, may")
 _LEAD = (  # what may stand before a command without changing it
     "(?:(?:"
@@ -31,7 +36,9 @@ _LEAD = (  # what may stand before a command without changing it
         " i (?:want|need|would like) you to, i'd like you to, in (?:your|the) (?:answer|response|reply|output),"
         r" in (?:plain|simple|clear|everyday|your own) \w+"
     )
-    + rf"|(?:(?:make\ssure|ensure)\s)?(?:that\s)?(?:you|it|{_ANSWER})\s{_MODALS}(?:\s(?:only|always))?"
+    + rf"|(?:(?:make\ssure|ensure)\s)?(?:that\s)?(?:you|it|{_ANSWER}|{_WORK})\s{_MODALS}(?:\s(?:only|always))?"
+    + rf"|(?:{_ANSWER}|{_WORK}|it)(?=\s*$)"  # what follows is "must not ..."
+    + r"|there\s(?:should|must)(?=\sbe\b)"
     + rf"|{_ANSWER}\s(?=is\b|are\b)"
     + r")[\s,]+)"
 )
@@ -44,6 +51,10 @@ _WHOLE_VERB = compiled(  # speaks of the answer itself
         " write your, write it"
     )
     + r"\b"
+)
+_HOLDS = compiled(any_of("have, include, contain") + r"\b")
+_ENDS_THERE = compiled(  # "include exactly three bullets about cats" may speak of a part
+    r"^\s*(?:[.;,]|$|(?:and|in|with|throughout|using)\b(?!\s(?:each|every|the\s(?:first|last|middle|end))\b))"
 )
 _TASKS = (  # each sets a task; with two of them in a message nobody knows which one a limit is meant for
     any_of(
@@ -113,7 +124,9 @@ _PART = compiled(  # what is demanded holds for a part of the answer
 )
 _FOR_EACH = compiled(r"\b(?:for|of|in|on|to)\s(?:each|every)\b|\bper\b")
 _GOES_ON_ELSEWHERE = compiled(
-    r"^\s*(?:"
+    r"^\s*(?:(?:in\s(?:the|your)\s\w+\s)?"
+    + any_of("should, must, shall, may")
+    + "|"
     + any_of("is, are, was, were, has, had, can, could, would, might, makes?, from, per, too, be")
     + "|"
     + any_of(
@@ -266,6 +279,8 @@ def _is_commanded(before: str, after: str, *, only_whole: bool) -> bool:
     if not head or _LEADS_ALONE.fullmatch(head):
         # The phrase comes first: "In at most 50 words, explain X". What follows may be one task of several.
         return not (only_whole and _TASK_VERB.match(after.lstrip(" ,:")))
+    if _HOLDS.match(head) and _ENDS_THERE.match(after):
+        return True
     if _WHOLE_VERB.match(head) or _ANSWER_FIRST.match(head) or _ANSWER_FIRST.match(before.strip()):
         return True
     if only_whole:

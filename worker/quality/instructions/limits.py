@@ -18,7 +18,7 @@ _NUMBERS = {word: number for number, word in enumerate(_SMALL_NUMBERS)} | {
     "one hundred and fifty": 150, "two hundred": 200, "three hundred": 300, "five hundred": 500, "a thousand": 1000,
 }  # fmt: skip
 _LONGEST_FIRST = ",".join(sorted(_NUMBERS, key=len, reverse=True))
-_N = rf"(?:\d{{1,3}}(?:,\d{{3}}){{1,2}}|\d{{1,6}}|{any_of(_LONGEST_FIRST)})(?![\w,.]*\d)"
+NUMBER = rf"(?:\d{{1,3}}(?:,\d{{3}}){{1,2}}|\d{{1,6}}|{any_of(_LONGEST_FIRST)})(?![\w,.]*\d)"
 
 _NOT_MORE = (
     any_of("do not, don't, must not, mustn't, should not, shouldn't, may not, cannot, can't, never")
@@ -52,15 +52,17 @@ COUNT = compiled(
     rf"""(?=[\w~≈])(?!\B\w)  # at the beginning of a word or at a tilde: elsewhere no alternative needs to be tried
         (?:\b(?:(?P<vaguely>{_VAGUELY})|(?P<upper>{_UPPER})|(?P<under>{_UNDER})|(?P<lower>{_LOWER})|(?P<over>{_OVER})
               |(?P<exactly>exactly|precisely)|(?P<between>between))\s+|(?P<tilde>[~≈]\s?))?
-        (?<![\w.,$-])(?P<n>{_N})(?P<plus>\+)?(?:\s?(?:-|–|to|and)\s?(?P<m>{_N}))?
-        (?:\s|-(?=\w))(?:{_ADJECTIVE}\s){{0,2}}(?P<unit>{_UNIT})\b(?:\s(?P<post>{_AFTERWARDS})\b)?
+        (?<![\w.,$-])(?P<n>{NUMBER})(?P<plus>\+)?(?:\s?(?:-|–|to|and)\s?(?P<m>{NUMBER}))?
+        (?:\s(?P<mid>or\s(?:more|less|fewer)))?(?:\s|-(?=\w))(?:{_ADJECTIVE}\s){{0,2}}(?P<unit>{_UNIT})\b(?:\s(?P<post>{_AFTERWARDS})\b)?
     """  # noqa: RUF001
 )
 _CAPS = compiled(
     r"(?:\b(?:limit|limited|restrict|restricted|keep|kept|cap|capped|confine|confined)\b[^.;]{0,60}\b(?:to|at)"
     r"|\b(?:limit|max(?:imum)?|maximum\slength|length\slimit|word\slimit)\s*[:=])\s*$"
 )
-_GIVES_FORM = compiled(r"\b(?:in|using|with|as|into|to|(?:write|give|provide|list)(?:\s(?:me|us))?|use|be)\s*$")
+_GIVES_FORM = compiled(
+    r"\b(?:in|using|with|as|into|to|(?:write|give|provide|list)(?:\s(?:me|us))?|use|be|contains?|have|has)\s*$"
+)
 _OPENS = compiled(r"(?:^|[(,:])\s*$")
 _SEVERAL = r"(?:\d+|" + any_of(",".join(_SMALL_NUMBERS[2:])) + "|several|multiple|some|few)"
 
@@ -105,10 +107,10 @@ def bounds(found: re.Match[str], before: str) -> Bounds | None:
     unit = unit_of(found)
     if found["vaguely"] or found["tilde"] or _HOLDERS[unit].search(before):
         return None
-    n = _number(found["n"])
-    post = found["post"]
+    n = number(found["n"])
+    post = found["mid"] or found["post"]
     if found["m"]:
-        m = _number(found["m"])
+        m = number(found["m"])
         said = found["between"] or _GIVES_FORM.search(before) or _OPENS.search(before)
         limit = Bounds(n, m) if said and n <= m else None
     elif found["upper"] or post in {"or less", "or fewer", "max", "maximum", "at most", "tops"} or _CAPS.search(before):
@@ -142,6 +144,7 @@ def check_of(unit: str, limit: Bounds) -> checks.Check:
     return checks.bullets_between(*limit) if unit == "bullets" else checks.count_between(unit, *limit)
 
 
-def _number(text: str) -> int:
+def number(text: str) -> int:
+    """Return the number that `NUMBER` found."""
     word = " ".join(text.split())
     return _NUMBERS[word] if word in _NUMBERS else int(word.replace(",", ""))

@@ -9,7 +9,8 @@ from functools import lru_cache
 from worker.quality.instructions.framing import Sentence, is_instruction, sentences, set_one_task
 from worker.quality.instructions.limits import Bounds
 from worker.quality.instructions.prompt import Asked, visible
-from worker.quality.instructions.table import ADDING_UP, RECOGNISERS, Hint, Instruction, Quotes, Recogniser
+from worker.quality.instructions.recogniser import Hint, Instruction, Quotes, Recogniser
+from worker.quality.instructions.table import ADDING_UP, RECOGNISERS
 from worker.quality.phrases import lowered
 
 _MAX_SENTENCES = 200
