@@ -18,8 +18,10 @@ from redis.asyncio import Redis
 
 from producers.listener import RECHECK, ResultListener
 from producers.outbox import Outbox
+from producers.outlook import job_time_left
 from producers.status import JobStatus, read_status
 from promptmill.errors import BadInput, BadJob, BadSettings
+from promptmill.foresight import lane_left
 from promptmill.jobs import Job, Lane
 from promptmill.lines import job_from_line
 from promptmill.queue import Queue, Submission, Submitted, connect, prepare
@@ -54,6 +56,10 @@ class Handle:
     async def status(self) -> JobStatus:
         """Return where the job is; see `Client.status`."""
         return await self.client.status(self.job_id)
+
+    async def time_left(self) -> timedelta | None:
+        """Return the time until the job has ended; see `Client.time_left`."""
+        return await self.client.time_left(self.job_id)
 
     async def cancel(self) -> str:
         """Stop the job; see `Client.cancel`."""
@@ -166,6 +172,24 @@ class Client:
     async def status(self, job_id: str) -> JobStatus:
         """Return where a job is, with its place in its lane. Raises ResultNotFound or QueueUnavailable."""
         return await read_status(self._redis, job_id)
+
+    async def time_left(self, job_id: str) -> timedelta | None:
+        """Return about how long it will be until a job has ended; zero where it has.
+
+        Reckoned from what goes before it, what such prompts took so far, and the budget, as if nothing more came in
+        above it. None where nobody can know: no worker is there, the budget is parked, or a running call takes longer
+        than others do. Raises ResultNotFound or QueueUnavailable.
+        """
+        return await job_time_left(self.queue, job_id)
+
+    async def lane_time_left(self, lane: Lane | str, model: str | None = None) -> timedelta | None:
+        """Return about how long it will be until all that is now in a lane is answered: see `time_left`.
+
+        Of the budget that `model` draws on, or the model of the settings. What waits for a time more than a minute
+        away is left out. Raises UnknownModel or QueueUnavailable.
+        """
+        backlog = await self.queue.backlog(self.settings.class_of(model or self.settings.model))
+        return lane_left(backlog, Lane(lane))
 
     async def cancel(self, job_ids: str | Iterable[str]) -> dict[str, str]:
         """Stop jobs; for each id `CANCELLED` (it was queued), `STOPPING` (it runs) or `UNKNOWN`.

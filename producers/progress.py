@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from producers.durations import about, duration
 from producers.runs import Mean, Percentiles, Phase, RunProgress, RunSummary
 from promptmill.results import Status
 
@@ -98,8 +99,8 @@ def figures(progress: RunProgress) -> str:
     if tokens:
         parts.append(f"{short(tokens)} tokens")
         parts.append(dollars(progress.cost_usd))
-    if progress.phase is Phase.SENDING and progress.time_left:
-        parts.append(f"{duration(progress.time_left)} left")
+    if progress.time_left:
+        parts.append(f"{about(progress.time_left)} left")
     if progress.held:
         parts.append(progress.held)
     return " · ".join(parts)
@@ -182,23 +183,6 @@ def _table(first: str, *others: str) -> Table:
 
 def _three(of: Percentiles) -> tuple[str, str, str]:
     return duration(of.p50), duration(of.p95), duration(of.p99)
-
-
-def duration(of: timedelta) -> str:
-    """Return a duration in the two units that matter."""
-    seconds = of.total_seconds()
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {seconds} s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} min"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h"
 
 
 def dollars(amount: Decimal) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-import orjson
 from redis.asyncio import Redis
 
 from promptmill.errors import ResultNotFound
@@ -14,34 +13,9 @@ from promptmill.jobs import JobState, Lane
 from promptmill.queue import keys
 from promptmill.queue.connection import redis_errors
 from promptmill.queue.queue import LANES
+from promptmill.queue.records import read_record
 from promptmill.results import Status
 from promptmill.wire import unpack_result
-
-RECORD: Final = (
-    "state",
-    "lane",
-    "budget",
-    "requests",
-    "input",
-    "output",
-    "order",
-    "claims",
-    "attempts",
-    "lost",
-    "route",
-    "deadline",
-    "ends",
-    "token",
-    "charged",
-    "kind",
-    "longest",
-    "reserved_input",
-    "reserved_output",
-    "fallbacks",
-    "failed_at",
-    "blamed",
-)
-"""Fields of a record, in order; see promptmill/queue/lua/_record.lua. A test compares the two."""
 
 _STATES: Final = {"r": JobState.READY, "w": JobState.WAITING, "l": JobState.LEASED}
 
@@ -76,7 +50,7 @@ async def read_status(redis: Redis, job_id: str) -> JobStatus:
             record, score, result = await pipeline.execute()
     if score is None:
         return _ended(job_id, result)
-    fields = _fields(record)
+    fields = read_record(record)
     if fields is None:
         return JobStatus(job_id, JobState.WAITING, until=_time(score))
     state, lane = _STATES[fields["state"]], LANES[fields["lane"] - 1]
@@ -102,21 +76,6 @@ def _ended(job_id: str, result: bytes | None) -> JobStatus:
         raise ResultNotFound(job_id)
     ended = unpack_result(result)
     return JobStatus(job_id, JobState(ended.status.value), lane=Lane(ended.lane), attempts=len(ended.attempts))
-
-
-def _fields(record: bytes | None) -> dict[str, Any] | None:
-    """Return the record by name; None where there is none, or none that can be read: the claim then adopts the job."""
-    if record is None:
-        return None
-    try:
-        values = orjson.loads(record)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(values, list):
-        return None
-    fields = dict(zip(RECORD, [*values, *[0] * len(RECORD)], strict=False))
-    known = fields["state"] in _STATES and fields["lane"] in range(1, len(LANES) + 1)
-    return fields if known and isinstance(fields["budget"], str) else None
 
 
 def _time(milliseconds: float) -> datetime:

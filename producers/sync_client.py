@@ -13,12 +13,14 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from producers.client import Client, Prompt, Timeout
 from producers.status import JobStatus
 from promptmill.errors import QueueUnavailable
+from promptmill.jobs import Lane
 from promptmill.queue import Submitted
 from promptmill.results import Result
 from promptmill.settings import Settings
@@ -45,6 +47,10 @@ class SyncHandle:
     def status(self) -> JobStatus:
         """Return where the job is; see `Client.status`."""
         return self.client.status(self.job_id)
+
+    def time_left(self) -> timedelta | None:
+        """Return the time until the job has ended; see `Client.time_left`."""
+        return self.client.time_left(self.job_id)
 
     def cancel(self) -> str:
         """Stop the job; see `Client.cancel`."""
@@ -105,6 +111,14 @@ class SyncClient:
     def status(self, job_id: str) -> JobStatus:
         """Return where a job is; see `Client.status`."""
         return self._call(lambda client: client.status(job_id))
+
+    def time_left(self, job_id: str) -> timedelta | None:
+        """Return about how long it will be until a job has ended; see `Client.time_left`."""
+        return self._call(lambda client: client.time_left(job_id))
+
+    def lane_time_left(self, lane: Lane | str, model: str | None = None) -> timedelta | None:
+        """Return about how long all that is in a lane will take; see `Client.lane_time_left`."""
+        return self._call(lambda client: client.lane_time_left(lane, model))
 
     def cancel(self, job_ids: str | Iterable[str]) -> dict[str, str]:
         """Stop jobs; see `Client.cancel`."""

@@ -12,6 +12,7 @@ from producers.cli.files import FILE_HELP, file_options, run_options
 from producers.cli.interrupts import cancellable, run_until_stopped
 from producers.cli.options import load_settings
 from producers.cli.queue_address import QueueAddress, reachable_queue
+from producers.durations import about
 from producers.progress import ProgressDisplay
 from producers.runs import Enqueued, RunOptions, enqueue_file
 from promptmill.queue import Queue, connect
@@ -42,7 +43,8 @@ def enqueue(file: Path, **given: Any) -> None:
         remark(f"{done.skipped:,} bad lines left out:")
         show_problems(done.problems)
     there = f", {done.there_already:,} were there already" if done.there_already else ""
-    remark(f"{done.queued:,} of {done.total:,} prompts queued{there}")
+    soon = f"; the last is answered in {about(done.time_left)}" if done.time_left else ""
+    remark(f"{done.queued:,} of {done.total:,} prompts queued{there}{soon}")
     click.echo(done.run)
 
 

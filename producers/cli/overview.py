@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -11,9 +11,11 @@ from typing import Any, Final
 import orjson
 from redis.asyncio import Redis
 
+from producers.finish import run_time_left
+from promptmill.foresight import lane_left
 from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS, MS_PER_MINUTE
-from promptmill.queue import keys
+from promptmill.queue import Queue, keys
 from promptmill.queue.connection import redis_errors
 
 GONE_AFTER: Final = timedelta(seconds=15)
@@ -22,6 +24,8 @@ GONE_AFTER: Final = timedelta(seconds=15)
 RECORDS_READ: Final = 10_000
 """Jobs outside their lanes whose records are looked at. Leases end soonest, so they come first among these."""
 
+_SAMPLE: Final = 1_000
+"""Records read to reckon the time left: somebody waits for this, and seldom."""
 _LEASED: Final = "l"
 _NANO: Final = Decimal(10) ** -9
 
@@ -47,6 +51,8 @@ class BudgetView:
     next_probe: datetime | None
     out_until: datetime | None
     """When it ends at the latest, where that is known."""
+    time_left_ms: Mapping[str, int | None]
+    """By lane: how long until all that is in it now is answered; None where nobody can know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,8 @@ class RunView:
     output_tokens: int
     cost_usd: Decimal
     last_change: datetime
+    time_left_ms: int | None
+    """None where nobody can know, and where nothing is open."""
 
     @property
     def open(self) -> int:
@@ -113,11 +121,12 @@ class Overview:
 
 async def read_overview(redis: Redis, *, runs: int) -> Overview:
     """Return the overview with the latest `runs` runs. Raises QueueUnavailable."""
+    queue = Queue(redis)
     with redis_errors():
         seconds, microseconds = await redis.time()
         now = datetime.fromtimestamp(seconds + microseconds / 1e6, UTC)
         names = sorted(name.decode() for name in await redis.smembers(keys.BUDGETS))  # type: ignore[misc]
-        budgets = tuple([await _budget(redis, name, now) for name in names])
+        budgets = tuple([await _budget(queue, name, now) for name in names])
         jobs, to_be_ended = await redis.zcard(keys.QUEUE), await redis.zcard(keys.DUE)
         leased = await _leased(redis)
         ready = min(jobs - leased, to_be_ended + sum(sum(budget.lanes.values()) for budget in budgets))
@@ -130,13 +139,14 @@ async def read_overview(redis: Redis, *, runs: int) -> Overview:
             to_be_ended=to_be_ended,
             budgets=budgets,
             workers=await _workers(redis, now),
-            runs=await _runs(redis, now, runs),
+            runs=await _runs(queue, now, runs),
             spend=await _spend(redis),
         )
 
 
-async def _budget(redis: Redis, name: str, now: datetime) -> BudgetView:
-    async with redis.pipeline(transaction=False) as pipeline:
+async def _budget(queue: Queue, name: str, now: datetime) -> BudgetView:
+    backlog = await queue.backlog(name, sample=_SAMPLE)
+    async with queue.redis.pipeline(transaction=False) as pipeline:
         pipeline.hgetall(keys.BUDGET + name)
         for lane in range(1, len(Lane) + 1):
             pipeline.zcard(f"{keys.LANE}{name}:{lane}")
@@ -163,6 +173,7 @@ async def _budget(redis: Redis, name: str, now: datetime) -> BudgetView:
         out_because=fields.get("open_reason"),
         next_probe=_time(probe_ms / 1000) if probe_ms else None,
         out_until=_time(until_ms / 1000) if (until_ms := float(fields.get("open_until", 0))) > now_ms else None,
+        time_left_ms={lane.value: _whole_ms(lane_left(backlog, lane)) for lane in Lane},
     )
 
 
@@ -216,28 +227,30 @@ async def _spend(redis: Redis) -> dict[str, str]:
     return {name.decode("utf-8", "replace"): entry.decode("utf-8", "replace") for name, entry in stored.items()}
 
 
-async def _runs(redis: Redis, now: datetime, limit: int) -> tuple[RunView, ...]:
+async def _runs(queue: Queue, now: datetime, limit: int) -> tuple[RunView, ...]:
     if limit == 0:
         return ()
+    redis = queue.redis
     names = [name.decode() async for name in redis.scan_iter(match=f"{keys.RUN}*", count=10_000, _type="hash")]
     async with redis.pipeline(transaction=False) as pipeline:
         for name in names:
             pipeline.pttl(name)
         left = await pipeline.execute() if names else []
     newest = sorted(zip(left, names, strict=True), reverse=True)[:limit]
-    return tuple([await _run(redis, name, now - _KEPT + timedelta(milliseconds=ttl)) for ttl, name in newest])
+    return tuple([await _run(queue, name, now - _KEPT + timedelta(milliseconds=ttl)) for ttl, name in newest])
 
 
 _KEPT: Final = timedelta(days=30)
 """A run's counts are kept for this long after their last change, so what is left of it dates that change."""
 
 _RUN_STATUSES: Final = ("succeeded", "failed", "cancelled", "expired")
+_RUN_COUNTS: Final = ("submitted", *_RUN_STATUSES, "input_tokens", "output_tokens", "cost_nano_usd")
 
 
-async def _run(redis: Redis, name: str, last_change: datetime) -> RunView:
-    stored = await redis.hgetall(name)  # type: ignore[misc]
-    counts = {key.decode(): int(value) for key, value in stored.items()}
-    return RunView(
+async def _run(queue: Queue, name: str, last_change: datetime) -> RunView:
+    stored = await queue.redis.hmget(name, list(_RUN_COUNTS))  # type: ignore[misc]
+    counts = {field: int(value) for field, value in zip(_RUN_COUNTS, stored, strict=True) if value is not None}
+    view = RunView(
         id=name.removeprefix(keys.RUN),
         submitted=counts.get("submitted", 0),
         ended={status: counts[status] for status in _RUN_STATUSES if status in counts},
@@ -245,4 +258,10 @@ async def _run(redis: Redis, name: str, last_change: datetime) -> RunView:
         output_tokens=counts.get("output_tokens", 0),
         cost_usd=counts.get("cost_nano_usd", 0) * _NANO,
         last_change=last_change,
+        time_left_ms=None,
     )
+    return replace(view, time_left_ms=_whole_ms(await run_time_left(queue, view.id))) if view.open else view
+
+
+def _whole_ms(left: timedelta | None) -> int | None:
+    return None if left is None else round(left / timedelta(milliseconds=1))

@@ -14,6 +14,7 @@ from producers.cli.console import print_json, terminal
 from producers.cli.options import load_settings
 from producers.cli.overview import BudgetView, Overview, RunView, WorkerView, read_overview
 from producers.cli.queue_address import QueueAddress, reachable_queue
+from producers.durations import about
 from promptmill.caps import SpendCap
 from promptmill.errors import PromptmillError
 from promptmill.jobs import Lane
@@ -41,7 +42,8 @@ def status(as_json: bool, runs: int) -> None:  # noqa: FBT001 - click's way
     budget's debt is how long it takes until it is full again; it is blocked while everybody waits for the provider, and
     out while the provider answers nobody or refuses the account: one request at every interval then finds out whether
     that is over (`promptmill resume` lets all go on at once). A worker that has said nothing for 15 s is gone: its jobs
-    come due by themselves.
+    come due by themselves. The time left is that of what is there now, as if nothing more came in; it is unknown
+    without a worker, or while a budget is parked or out.
     """
     settings = load_settings()
     with reachable_queue(settings) as address:
@@ -115,9 +117,14 @@ def _table(title: str, texts: tuple[str, ...], figures: tuple[str, ...]) -> Tabl
 
 
 def _lanes(budgets: tuple[BudgetView, ...]) -> Table:
-    table = _table("Ready, by lane", ("model class",), tuple(lane.value for lane in Lane))
+    columns = tuple(name for lane in Lane for name in (lane.value, "time left"))
+    table = _table("Ready, by lane", ("model class",), columns)
     for budget in budgets:
-        table.add_row(budget.name, *(f"{budget.lanes[lane]:,}" for lane in Lane))
+        cells = []
+        for lane in Lane:
+            left = budget.time_left_ms[lane]
+            cells += [f"{budget.lanes[lane]:,}", "" if left == 0 else _about(left)]
+        table.add_row(budget.name, *cells)
     return table
 
 
@@ -181,7 +188,7 @@ def _workers(workers: tuple[WorkerView, ...], now: datetime) -> Table:
 
 
 def _runs(runs: tuple[RunView, ...], now: datetime) -> Table:
-    figures = ("jobs", "open", "answered", "failed", "other", "tokens in", "out", "USD", "changed")
+    figures = ("jobs", "open", "answered", "failed", "other", "tokens in", "out", "USD", "changed", "time left")
     table = _table("Runs", ("run",), figures)
     for run in runs:
         failed, succeeded = run.ended.get("failed", 0), run.ended.get("succeeded", 0)
@@ -196,8 +203,13 @@ def _runs(runs: tuple[RunView, ...], now: datetime) -> Table:
             f"{run.output_tokens:,}",
             f"{run.cost_usd:.4f}",
             f"{_span(now - run.last_change)} ago",
+            _about(run.time_left_ms) if run.open else "",
         )
     return table
+
+
+def _about(milliseconds: int | None) -> str:
+    return "unknown" if milliseconds is None else about(timedelta(milliseconds=milliseconds))
 
 
 def _span(length: timedelta) -> str:

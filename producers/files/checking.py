@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from producers.files.demand import Demand
 from producers.files.problems import Problem, Problems
 from producers.files.prompt_file import PromptFile
 from producers.files.seen import SeenIds
@@ -25,15 +25,15 @@ class Checked:
     digest: bytes
     """BLAKE2b of the whole file."""
     usable: bytearray
-    """By line number: 1 where a job begins that can be sent, else 0. A byte a line is all that is kept."""
+    """By line number: 1 where a job begins that can be sent, else 0."""
     good: int
     """Jobs that can be sent."""
     problems: tuple[Problem, ...]
     """The first that were found."""
     bad: int
     """How many there were."""
-    model_classes: Mapping[str, int]
-    """Model class to jobs that draw on its budget."""
+    demand: Demand
+    """What the lines are expected to cost."""
 
 
 async def check(
@@ -52,7 +52,7 @@ async def check(
     problems = Problems()
     seen = SeenIds()
     usable = bytearray(1)
-    classes: Counter[str] = Counter()
+    demand = Demand()
     turns = Turns()
     with file.reading() as reading:
         for row in reading.rows():
@@ -67,12 +67,12 @@ async def check(
                 else:
                     usable.extend(bytes(row.line + 1 - len(usable)))
                     usable[row.line] = 1
-                    classes[submission.budget] += 1
+                    demand.add(row.line, submission)
             await turns.give()
             on_progress(reading.share_read)
         digest = reading.lines.digest()
         reading.check_unchanged()
-    good = sum(classes.values())
+    good = sum(part.open_lines for part in demand.parts)
     _refuse(file, good, problems, skip_bad=skip_bad)
     return Checked(
         digest=digest,
@@ -80,7 +80,7 @@ async def check(
         good=good,
         problems=tuple(problems.kept),
         bad=problems.count,
-        model_classes=dict(classes),
+        demand=demand,
     )
 
 

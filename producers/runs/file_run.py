@@ -105,16 +105,16 @@ class FileRun:
         self._cancelling = 0 if self._task is None else self._task.cancelling()
         self._began_at = self._loop.time()
         self._recount_at = 0.0
-        self._budget = budget_per_minute(checked.model_classes, settings)
-        self._ledger = Ledger(checked.usable)
+        self._budget = budget_per_minute(checked.demand.model_classes, settings)
+        self._ledger = Ledger(checked.usable, on_end=checked.demand.end)
         self._window = Window(self.id, queue=queue, store=store, ledger=self._ledger, most=options.window)
         self._teller = Teller(
             throttle,
             run=self.id,
             ledger=self._ledger,
             window=self._window,
-            redis=queue.redis,
-            model_classes=checked.model_classes,
+            queue=queue,
+            demand=checked.demand,
             budget=self._budget,
             skipped=checked.bad,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Final
 
@@ -26,10 +27,14 @@ _BY_STATUS: Final = {status: Line[status.name] for status in Status}
 
 
 class Ledger:
-    """The lines of one file by number. Takes over `usable`, which holds 1 for each line with a job."""
+    """The lines of one file by number. Takes over `usable`, which holds 1 for each line with a job.
 
-    def __init__(self, usable: bytearray) -> None:
+    `on_end` is called with each line that has got its final result.
+    """
+
+    def __init__(self, usable: bytearray, on_end: Callable[[int], None] = lambda _: None) -> None:
         self._lines = usable
+        self._on_end = on_end
         self.total: Final = usable.count(Line.OPEN)
         self.open = self.total
         """Lines that have no final result."""
@@ -53,6 +58,7 @@ class Ledger:
             self._lines[line] = _BY_STATUS[status]
             self.open -= 1
             self.ended[status] += 1
+            self._on_end(line)
 
     def try_again(self, line: int) -> None:
         """Note that an open line, which ended without an answer before, is to be sent again."""

@@ -54,6 +54,7 @@ class RunProgress:
     output_tokens: int = 0
     cost_usd: Decimal = Decimal(0)
     time_left: timedelta | None = None
+    """Until the last line of the phase is done; None where nobody can know."""
     held: str | None = None
     """Why nothing moves just now: a parked budget, Redis or the store away."""
     notes: tuple[str, ...] = ()
@@ -80,8 +81,7 @@ class RateMeter:
         (start, first), (end, last) = self._samples[0], self._samples[-1]
         return None if end - start < 1 else (last - first) * _MINUTE / (end - start)
 
-
-def time_left(open_lines: int, rate: float | None, budget: float) -> timedelta | None:
-    """Return how long the open lines will take at the present rate, or at the budget's where none is known."""
-    per_minute = rate or budget
-    return timedelta(minutes=open_lines / per_minute) if per_minute else None
+    def time_left(self, more: int) -> timedelta | None:
+        """Return how long `more` of it will take at that rate; None where nothing moves."""
+        rate = self.per_minute()
+        return timedelta(minutes=more / rate) if rate else None

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
-from datetime import timedelta
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from redis.asyncio import Redis
-
+from producers.files import Demand
+from producers.finish import say_finish
 from producers.runs.counters import Spent, read_counters
+from producers.runs.foresight import RunForesight
 from producers.runs.ledger import Ledger
-from producers.runs.progress import Phase, RateMeter, RunProgress, time_left
+from producers.runs.progress import Phase, RateMeter, RunProgress
 from producers.runs.window import Window
+from promptmill.errors import QueueUnavailable
+from promptmill.queue import Queue
 from promptmill.results import Status
 
 TICK: Final = timedelta(milliseconds=250)
 """How often progress is told, at most."""
+LOOK_AHEAD_EVERY: Final = timedelta(seconds=2)
 
 OnProgress = Callable[[RunProgress], None]
 
@@ -47,8 +52,8 @@ class Teller:
         run: str,
         ledger: Ledger,
         window: Window,
-        redis: Redis,
-        model_classes: Collection[str],
+        queue: Queue,
+        demand: Demand,
         budget: float,
         skipped: int,
     ) -> None:
@@ -56,12 +61,17 @@ class Teller:
         self._run = run
         self._ledger = ledger
         self._window = window
-        self._redis = redis
-        self._model_classes = model_classes
+        self._queue = queue
+        self._demand = demand
+        self._model_classes = demand.model_classes
         self._budget = budget
         self._skipped = skipped
         self._loop = asyncio.get_running_loop()
         self._meter = RateMeter()
+        self._foresight = RunForesight(demand)
+        self._finish: float | None = None
+        """When the run will be done, on the loop's clock; None where nobody can know."""
+        self._look_ahead_at = 0.0
         self._before = Spent()
         self._counted_before = Spent()
         self._spent = Spent()
@@ -75,13 +85,24 @@ class Teller:
         """Start counting from what the store says was spent before. Raises QueueUnavailable."""
         self.done_before = self._done
         self._before = self._spent = spent
-        self._counted_before, self._blocked = await read_counters(self._redis, self._run, self._model_classes)
+        self._counted_before, self._blocked = await read_counters(self._queue.redis, self._run, self._model_classes)
         self._meter.note(self._done, self._loop.time())
 
     async def look(self) -> None:
-        """Read what has been spent since. Raises QueueUnavailable."""
-        counted, self._blocked = await read_counters(self._redis, self._run, self._model_classes)
+        """Read what has been spent since, and now and then look ahead. Raises QueueUnavailable."""
+        counted, self._blocked = await read_counters(self._queue.redis, self._run, self._model_classes)
         self._spent = self._before + counted.since(self._counted_before)
+        if self._loop.time() >= self._look_ahead_at:
+            await self._look_ahead()
+            self._look_ahead_at = self._loop.time() + LOOK_AHEAD_EVERY.total_seconds()
+
+    async def _look_ahead(self) -> None:
+        backlogs = {name: await self._queue.backlog(name) for name in self._model_classes}
+        left = self._foresight.look(backlogs, self._spent, len(self._window))
+        self._finish = None if left is None else self._loop.time() + left.total_seconds()
+        now = datetime.fromtimestamp(max(backlog.now for backlog in backlogs.values()) / 1000, UTC)
+        with suppress(QueueUnavailable):  # of a Redis without memory, say: the run goes on without it
+            await say_finish(self._queue.redis, self._run, left, now)
 
     def tell(self, phase: Phase, *, share: float | None = None, now: bool = False) -> None:
         """Call back if it is time."""
@@ -93,7 +114,7 @@ class Teller:
 
     def _progress(self, phase: Phase, share: float | None) -> RunProgress:
         self._meter.note(self._done, self._loop.time())
-        rate = self._meter.per_minute()
+        left = None if self._finish is None else timedelta(seconds=max(0.0, self._finish - self._loop.time()))
         return RunProgress(
             phase=phase,
             run=self._run,
@@ -104,12 +125,12 @@ class Teller:
             before=self.done_before,
             in_queue=len(self._window),
             skipped=self._skipped,
-            rate_per_minute=rate,
+            rate_per_minute=self._meter.per_minute(),
             budget_per_minute=self._budget,
             input_tokens=self._spent.input_tokens,
             output_tokens=self._spent.output_tokens,
             cost_usd=self._spent.cost_usd,
-            time_left=time_left(self._ledger.open, rate, self._budget),
+            time_left=left if phase is Phase.SENDING and self.held is None else None,
             held=self.held or self._blocked,
             notes=self.notes,
         )

@@ -17,9 +17,11 @@ from redis.asyncio import Redis
 
 from promptmill.caps import NANO, CapReached, SpendCap
 from promptmill.errors import LeaseLost
+from promptmill.foresight import Backlog
 from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS, Cost, Pace
 from promptmill.queue import keys, scripts
+from promptmill.queue.backlog import read_backlog
 from promptmill.queue.connection import redis_errors
 from promptmill.queue.report import Report, Standing
 from promptmill.queue.submission import Submission
@@ -34,6 +36,9 @@ SUBMIT_CHUNK: Final = 1_000
 CALL_BYTES: Final = 8_000_000
 """Payload or results after which a script call takes no more: prompts of megabytes must not add up to a command that
 blocks Redis, or that it refuses."""
+
+SAMPLE: Final = 500
+"""Records that are read to tell what all that is queued will cost: about a millisecond of Redis' time."""
 
 _OK: Final = b"OK"
 
@@ -315,6 +320,15 @@ class Queue:
     async def resume(self, model_class: str) -> None:
         """Let a model class go on at once, at its whole rate, whatever kept it back."""
         await self.block(model_class, timedelta(0), "")
+
+    async def backlog(self, model_class: str, *, before: str | None = None, sample: int = SAMPLE) -> Backlog:
+        """Return what is queued for a model class; in the lane of the job `before` only what goes before that job.
+
+        Where more jobs are queued than `sample`, their cost is estimated: the mean is off by about the deviation of
+        single costs over the root of `sample`. Raises QueueUnavailable.
+        """
+        answer = await self._run("backlog", self._now(), model_class, sample, "" if before is None else _key(before))
+        return read_backlog(model_class, answer)
 
     async def leave(self, worker: str) -> None:
         """Strike a worker that stops from the list of those that can be woken."""

@@ -9,7 +9,19 @@ from typing import Final
 _FOLDER: Final = files("promptmill.queue") / "lua"
 _NEEDS: Final = "-- needs: "
 
-NAMES: Final = ("submit", "claim", "adopt", "renew", "settle", "report", "snooze", "cancel", "configure", "block")
+NAMES: Final = (
+    "submit",
+    "claim",
+    "adopt",
+    "renew",
+    "settle",
+    "report",
+    "snooze",
+    "cancel",
+    "configure",
+    "block",
+    "backlog",
+)
 
 
 @cache

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import promptmill.queue
+from promptmill.foresight import SHARES
 from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS
 from promptmill.queue import keys, scripts
@@ -96,9 +97,12 @@ def test_a_script_brings_along_what_it_needs_and_nothing_else(name):
 
 @each_script
 def test_every_script_but_submit_goes_on_when_memory_is_full(name):
-    """Its first write must take none, or Redis refuses what would make room with the rest."""
+    """Its first write must take none, or Redis refuses what would make room with the rest; who only looks has none."""
     code = re.sub(r"--.*", "", split(name)[1])
-    if name == "submit":
+    if name == "backlog":
+        reads = {"EXISTS", "HGET", "HGETALL", "HMGET", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANK"}
+        assert set(re.findall(r"redis\.call\('(\w+)'", code)) <= reads
+    elif name == "submit":
         assert "run_when_full" not in code
     else:
         before = code.partition("run_when_full()")[0]
@@ -106,6 +110,8 @@ def test_every_script_but_submit_goes_on_when_memory_is_full(name):
         assert "redis.call" not in before
 
 
-def test_lanes_and_dimensions_are_as_many_and_in_the_same_order_as_in_python():
+def test_lanes_their_shares_and_dimensions_are_the_same_as_in_python():
     assert f"for lane = 1, {len(Lane)} do" in text_of("claim")
+    shares = dict(re.findall(r"\[(\d)\] = ([\d.]+)", re.search(r"local SHARES = (.+)", text_of("_budget"))[1]))
+    assert {lane: float(shares[str(n)]) for n, lane in enumerate(Lane, start=1) if str(n) in shares} == SHARES
     assert re.findall(r"local DIMENSIONS = \{ (.+) \}", text_of("_budget")) == [", ".join(map(repr, DIMENSIONS))]

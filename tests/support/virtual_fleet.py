@@ -166,8 +166,13 @@ class VirtualFleet:
         self.answered.append(claim.job_id)
         self.under_way.discard(claim.job_id)
         used = Cost(1, answer.input_tokens, answer.output_tokens)
-        await self.queue.settle([Settlement(claim, Status.SUCCEEDED, used=used)])
+        run = self.jobs[claim.job_id].run
+        await self.queue.settle([Settlement(claim, Status.SUCCEEDED, run=run, used=used)])
         await self._slot_free(worker)
+
+    async def _refuse(self, model_class: str, wait: timedelta) -> None:
+        """As if the provider had refused a request."""
+        await self.queue.block(model_class, wait, "rate_limited")
 
     async def _slot_free(self, worker: str) -> None:
         was_full = self.free[worker] == 0

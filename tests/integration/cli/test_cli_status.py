@@ -7,10 +7,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
+import pytest
 
+from producers.finish import note_last_jobs, say_finish
 from promptmill.jobs import Lane
+from promptmill.pacing import Pace
 from promptmill.queue import keys
 from promptmill.results import DeadLetter
+from tests.support.queues import PLENTY
 
 
 def status(machine) -> dict:
@@ -183,6 +187,57 @@ def test_runs_come_newest_first_and_at_most_as_many_as_asked_for(machine):
     assert [run["id"] for run in json.loads(machine.run("status", "--json", "--runs", "1").stdout)["runs"]] == [
         "newest"
     ]
+
+
+async def _a_worker_waits(queue):
+    seconds, _ = await queue.redis.time()
+    await queue.redis.zadd(keys.IDLE, {"w": seconds * 1000 + 60_000})
+
+
+def test_lanes_tell_how_long_they_will_take_where_somebody_works_them_off(machine, make_job):
+    machine.submit(
+        *[make_job(f"s{n}") for n in range(30)], *[make_job(f"o{n}", lane=Lane.OVERNIGHT) for n in range(10)]
+    )
+    (budget,) = status(machine)["budgets"]
+    assert budget["time_left_ms"] == {"interactive": 0, "standard": None, "overnight": None}
+    assert "haiku-5-5 0 30 unknown 10 unknown" in " ".join(machine.run("status").stdout.split())
+    slow = {**PLENTY, "requests": Pace(0.5, 1)}  # a request in two minutes: no machine is too slow for this test
+    machine.on_queue(lambda queue: queue.configure("haiku-5-5", slow))
+    machine.on_queue(_a_worker_waits)
+    (budget,) = status(machine)["budgets"]
+    # The bucket starts empty; the standard lane goes first but for the two percent of the lane below.
+    assert budget["time_left_ms"]["standard"] / 120_000 == pytest.approx(1 + 29 / 0.98, abs=0.5)
+    assert budget["time_left_ms"]["overnight"] / 120_000 == pytest.approx(41, abs=0.5)
+    assert "30 about 1 h 1 min 10 about 1 h 2" in " ".join(machine.run("status").stdout.split())
+
+
+def test_a_run_tells_its_time_left_as_whoever_follows_it_last_said(machine):
+    async def said(queue, ago):
+        await queue.redis.hset(keys.RUN + "r", mapping={"submitted": 10, "succeeded": 6})
+        seconds, _ = await queue.redis.time()
+        now = datetime.fromtimestamp(seconds, UTC) - timedelta(seconds=ago)
+        await say_finish(queue.redis, "r", timedelta(hours=3), now)
+
+    machine.on_queue(lambda queue: said(queue, 1))
+    (run,) = status(machine)["runs"]
+    assert run["open"] == 4
+    assert run["time_left_ms"] / 3_600_000 == pytest.approx(3, abs=0.01)
+    assert "about 3 h 0 min" in machine.run("status").stdout
+    machine.on_queue(lambda queue: said(queue, 60))
+    assert status(machine)["runs"][0]["time_left_ms"] is None
+    machine.on_queue(lambda queue: said(queue, 1))
+    machine.on_queue(lambda queue: queue.redis.hset(keys.RUN + "r", "succeeded", 10))
+    assert status(machine)["runs"][0]["time_left_ms"] is None
+
+
+def test_a_run_that_was_enqueued_as_a_whole_is_done_with_the_last_job_of_its_lanes(machine, make_job):
+    machine.submit(*[make_job(f"j{n}", run="r") for n in range(30)], make_job("o", run="r", lane=Lane.OVERNIGHT))
+    machine.on_queue(lambda queue: queue.configure("haiku-5-5", {**PLENTY, "requests": Pace(0.5, 1)}))
+    machine.on_queue(_a_worker_waits)
+    machine.on_queue(lambda queue: note_last_jobs(queue.redis, "r", ["j29", "gone", "o"]))
+    assert status(machine)["runs"][0]["time_left_ms"] / 120_000 == pytest.approx(1 + 31, abs=0.5)
+    machine.on_queue(lambda queue: queue.redis.delete(keys.IDLE))
+    assert status(machine)["runs"][0]["time_left_ms"] is None
 
 
 def test_dead_letters_are_counted(machine, moment):

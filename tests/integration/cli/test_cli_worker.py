@@ -6,7 +6,9 @@ import json
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 from click.testing import CliRunner
@@ -55,6 +57,11 @@ def test_a_file_is_queued_once_and_answered_later(api, prompt_file):
     done = run("results", "--run", first.stdout.strip(), "--in-order")
     assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == [f"Answer to: {p}" for p in PROMPTS]
     assert sorted(api.prompts) == sorted(PROMPTS)
+
+
+def test_who_enqueues_is_told_how_long_it_will_take_where_somebody_works_it_off(prompt_file, monkeypatch):
+    monkeypatch.setattr("producers.runs.enqueue.run_time_left", AsyncMock(return_value=timedelta(minutes=65)))
+    assert "3 of 3 prompts queued; the last is answered in about 1 h 5 min" in run("enqueue", prompt_file).stderr
 
 
 def test_bad_lines_are_left_out_by_request_and_named():

@@ -6,19 +6,24 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from unittest.mock import AsyncMock
 
 import pytest
 
-from producers.runs import CannotWrite, Phase, RunOptions, enqueue_file, run_file
+from producers.finish import run_time_left
+from producers.runs import CannotWrite, Phase, RunOptions, enqueue_file, run_file, telling
 from producers.runs import file_run as file_run_module
 from producers.runs.follower import RunFollower
 from producers.runs.telling import Teller
 from producers.runs.window import Window
 from promptmill.errors import BadFile, BadInput, BadSettings, QueueUnavailable, StoreUnavailable
+from promptmill.pacing import Pace
 from promptmill.queue import Queue, connect, keys
 from promptmill.results import Status
 from promptmill.store import ResultStore
 from promptmill.tasks import end
+from tests.support.queues import PLENTY
 from tests.unit.producers.signs import until
 from tests.unit.producers.tiny_worker import TinyWorker
 
@@ -116,6 +121,45 @@ async def test_the_same_command_again_sends_nothing_and_writes_the_same(prompts,
     assert (summary.ok, summary.answered_before, summary.errors) == (False, 30, {"invalid_request": 3})
     assert seen[-1].notes == ("all 30 lines have their result already: the answers are written again",)
     assert seen[-1].failed == 3
+
+
+async def test_a_run_tells_how_long_it_will_take_to_whoever_looks(prompts, run, redis, monkeypatch):
+    monkeypatch.setattr(telling, "LOOK_AHEAD_EVERY", timedelta(0))
+    write_prompts(prompts, 30)
+    queue, seen = Queue(redis), []
+    await queue.configure("haiku-5-5", {**PLENTY, "requests": Pace(0.5, 1)})  # a request in two minutes
+    running = asyncio.create_task(run(on_progress=seen.append))
+
+    async def shows(sign):
+        async def does() -> bool:
+            return bool(seen) and sign(seen[-1])
+
+        await until(does)
+
+    await shows(lambda progress: progress.in_queue == 30)
+    assert seen[-1].time_left is None
+
+    seconds, _ = await redis.time()
+    await redis.zadd(keys.IDLE, {"a worker": seconds * 1_000 + 60_000})
+    await shows(lambda progress: progress.time_left is not None)
+    assert seen[-1].time_left / timedelta(minutes=2) == pytest.approx(30, abs=0.5)
+    told = await run_time_left(queue, seen[-1].run)
+    assert told / timedelta(minutes=2) == pytest.approx(30, abs=0.5)
+
+    await queue.block("haiku-5-5", timedelta(hours=1), "bad_key")
+    await shows(lambda progress: progress.time_left is None)
+    assert await run_time_left(queue, seen[-1].run) is None
+    await end(running)
+
+
+async def test_a_redis_that_takes_no_forecast_does_not_hold_the_run_up(prompts, run, serving, monkeypatch):
+    monkeypatch.setattr(telling, "say_finish", AsyncMock(side_effect=QueueUnavailable("no memory")))
+    write_prompts(prompts, 30)
+    seen = []
+    async with serving():
+        assert (await run(on_progress=seen.append)).ok
+    assert {progress.held for progress in seen} == {None}
+    telling.say_finish.assert_awaited()
 
 
 async def test_what_failed_is_sent_again_only_when_asked_for(prompts, out, run, serving, store):

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
@@ -52,6 +53,7 @@ def test_every_method_of_the_client_is_there(client, serving):
     handle = client.submit("hello", id="a")
     assert handle.result(60).text == "HELLO"
     assert handle.status().state is JobState.SUCCEEDED
+    assert handle.time_left() == client.time_left("a") == client.lane_time_left("standard") == timedelta(0)
     assert handle.cancel() == "UNKNOWN"
     assert client.cancel(["a"]) == {"a": "UNKNOWN"}
     many = client.submit_many(iter(["x", "y"]), lane="interactive")

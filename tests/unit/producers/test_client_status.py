@@ -9,8 +9,8 @@ from importlib.resources import files
 import pytest
 
 from producers import JobState, JobStatus, Lane, ResultNotFound, Status
-from producers.status import RECORD
 from promptmill.queue import Snooze, keys
+from promptmill.queue.records import RECORD
 
 FUTURE = datetime(2099, 1, 1, tzinfo=UTC)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from producers.progress import LINE_EVERY, ProgressDisplay, dollars, duration, figures, short, summary_view
+from producers.durations import about, duration
+from producers.progress import LINE_EVERY, ProgressDisplay, dollars, figures, short, summary_view
 from producers.runs import Mean, Percentiles, Phase, RunProgress, RunSummary
 from producers.runs.telling import TICK, Throttle
 from promptmill.results import Status, Usage
@@ -63,7 +64,7 @@ class Clock:
 
 def test_the_figures_of_a_run_in_a_line():
     assert figures(SENDING) == (
-        "1,200 of 5,000 · 3 without answer · 588/min of 594 · 1.2M tokens · $0.2573 · 6 min 27 s left"
+        "1,200 of 5,000 · 3 without answer · 588/min of 594 · 1.2M tokens · $0.2573 · about 6 min left"
     )
     assert figures(replace(SENDING, held="haiku-5-5 rests until 12:00:00: spend limit")).endswith(
         "left · haiku-5-5 rests until 12:00:00: spend limit"
@@ -129,6 +130,23 @@ def test_the_summary_shows_what_a_run_came_to():
 )
 def test_durations(seconds, expected):
     assert duration(timedelta(seconds=seconds)) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "a few seconds"),
+        (10, "about 10 s"),
+        (54.9, "about 50 s"),
+        (55, "about 1 min"),
+        (3_569, "about 59 min"),
+        (3_570, "about 1 h 0 min"),
+        (7_523, "about 2 h 5 min"),
+        (200_000, "about 2 d 7 h"),
+    ],
+)
+def test_a_predicted_duration_is_no_finer_than_it_can_be_known(seconds, expected):
+    assert about(timedelta(seconds=seconds)) == expected
 
 
 def test_amounts_and_counts():

@@ -187,7 +187,7 @@ async def test_with_skip_bad_the_rest_is_taken_and_the_bad_ones_are_counted(writ
     assert (checked.good, checked.bad) == (2, 2)
     assert [problem.line for problem in checked.problems] == [2, 3]
     assert checked.usable == bytes([0, 1, 0, 0, 0, 1])
-    assert checked.model_classes == {"haiku-5-5": 2}
+    assert checked.demand.model_classes == ("haiku-5-5",)
 
 
 async def test_a_file_without_one_usable_line_is_refused_even_so(write, make):

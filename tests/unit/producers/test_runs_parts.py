@@ -15,7 +15,7 @@ from producers.runs.counters import Spent
 from producers.runs.identity import MAX_LINE_ID_BYTES, RUN_ID_CHARS, UNNAMED, LineJobs, line_id, run_id
 from producers.runs.ledger import Ledger, Line
 from producers.runs.options import RunOptions
-from producers.runs.progress import RateMeter, time_left
+from producers.runs.progress import RateMeter
 from producers.runs.quantiles import ERROR, Quantiles
 from producers.runs.summary import Mean, SummaryCollector
 from promptmill.errors import BadJob
@@ -81,7 +81,8 @@ def test_a_lane_for_the_whole_file_leaves_a_lines_own_alone(settings):
 
 
 def test_a_ledger_counts_what_is_open_and_how_lines_ended():
-    ledger = Ledger(bytearray([0, 1, 0, 1, 1]))
+    told = []
+    ledger = Ledger(bytearray([0, 1, 0, 1, 1]), on_end=told.append)
     assert (ledger.total, ledger.open) == (3, 3)
 
     ledger.settle(1, Status.SUCCEEDED)
@@ -102,6 +103,7 @@ def test_a_ledger_counts_what_is_open_and_how_lines_ended():
     assert [line for line in range(6) if ledger.has_ended(line)] == [1]
     ledger.settle(3, Status.EXPIRED)
     assert (ledger.open, ledger.ended[Status.SUCCEEDED], ledger.ended[Status.EXPIRED]) == (1, 1, 1)
+    assert told == [1, 3]
 
 
 def test_the_rate_is_that_of_the_last_minute():
@@ -117,11 +119,15 @@ def test_the_rate_is_that_of_the_last_minute():
     assert meter.per_minute() == 120
 
 
-def test_the_time_left_follows_the_rate_and_before_there_is_one_the_budget():
-    assert time_left(100, 50.0, 10.0) == timedelta(minutes=2)
-    assert time_left(100, None, 10.0) == timedelta(minutes=10)
-    assert time_left(100, 0.0, 10.0) == timedelta(minutes=10)
-    assert time_left(100, None, 0.0) is None
+def test_what_is_counted_tells_how_long_the_rest_will_take_while_it_moves():
+    meter = RateMeter()
+    assert meter.time_left(100) is None
+    meter.note(0, 100.0)
+    meter.note(10, 112.0)
+    assert meter.time_left(100) == timedelta(minutes=2)
+    for second in range(113, 180):
+        meter.note(10, float(second))
+    assert meter.time_left(100) is None
 
 
 def test_what_redis_has_forgotten_is_not_counted_backwards():
