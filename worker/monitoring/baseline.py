@@ -10,7 +10,10 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final, Self
+
+from worker.quality.metric import Worse
 
 RANGES: Final = 24
 """At most, of about as many answers each: finer ones tell hardly more apart."""
@@ -56,6 +59,17 @@ class Baseline:
     def size(self) -> int:
         """How many answers it was learned from."""
         return sum(self.counts)
+
+    def surprises(self, worse: Worse) -> tuple[float, ...]:
+        """Return for each range how surprisingly bad a value in it is: minus the log of the share that is as bad.
+
+        Of a metric that gets worse in either direction no value is bad in itself: 0.
+        """
+        if worse == "either":
+            return (0.0,) * len(self.counts)
+        counts = self.counts if worse == "lower" else self.counts[::-1]
+        surprises = [math.log((self.size + 1) / (as_bad + 0.5)) for as_bad in accumulate(counts)]
+        return tuple(surprises if worse == "lower" else surprises[::-1])
 
     def with_more(self, counts: Sequence[int]) -> Baseline:
         """Return the baseline that knows of further answers, counted in the same ranges."""

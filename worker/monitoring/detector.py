@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, Self
 
 from worker.monitoring.baseline import Baseline
 from worker.monitoring.ways import Direction, ratios
-from worker.quality.metric import Metric
+from worker.quality.metric import Kind, Worse
 
 FIRST: Final = 400
 """Answers that are only looked at: they make the first baseline."""
@@ -56,12 +56,15 @@ class Found:
 class Detector:
     """One metric of one series. About a microsecond an answer; `to_json` is all that has to be kept of it."""
 
-    def __init__(self, metric: Metric, *, false_alarm_every: float, clean: int = 0) -> None:
-        """Grant one false alarm in `false_alarm_every` of the detector's own answers.
+    def __init__(self, kind: Kind, worse: Worse, *, false_alarm_every: float, clean: int = 0) -> None:
+        """Watch a metric of this kind for getting worse in this direction.
+
+        Grant one false alarm in `false_alarm_every` of the detector's own answers.
 
         `clean` answers without a fault are added to the baseline: what is known of the metric beforehand.
         """
-        self._metric = metric
+        self._kind: Kind = kind
+        self._worse: Worse = worse
         self._false_alarm_every = false_alarm_every
         self._clean = clean
         self._seen = 0
@@ -70,6 +73,10 @@ class Detector:
         self._learns = True
         self._raised: int | None = None
         """The way whose alarm is open."""
+        self._surprises: tuple[float, ...] = ()
+        self.surprise = 0.0
+        """Of the last answer that was observed: see `Baseline.surprises`; 0 while there is no baseline. Reckoned from
+        the first baseline for good, so that it always means the same."""
 
     @property
     def baseline(self) -> Baseline | None:
@@ -93,6 +100,7 @@ class Detector:
             self._gather(value)
             return None
         place = bisect_right(self._cuts, value)
+        self.surprise = self._surprises[place]
         if self._raised is not None:
             return self._watch_recovery(self._raised, self._rows[place][self._raised])
         sums = self._sums
@@ -121,17 +129,18 @@ class Detector:
         if len(self._first) == FIRST:
             # A flag may so far have had one value only; both have their range from the beginning.
             flag = Baseline((0.5,), (self._first.count(0), self._first.count(1)))
-            self._adopt(flag if self._metric.kind == "flag" else Baseline.of(self._first))
+            self._adopt(flag if self._kind == "flag" else Baseline.of(self._first))
             self._first = []
 
     def _adopt(self, baseline: Baseline) -> None:
         self._use(baseline)
+        self._surprises = baseline.surprises(self._worse)
         self._start_over()
 
     def _use(self, baseline: Baseline) -> None:
         self._baseline = baseline
         self._cuts = baseline.cuts
-        watched = list(ratios(baseline, self._metric, clean=self._clean))
+        watched = list(ratios(baseline, self._kind, self._worse, clean=self._clean))
         self._rows = list(zip(*(way.logs for way in watched), strict=True))
         granted = self._false_alarm_every * len(watched) * _RARER
         self._thresholds = [max(_LOWEST_THRESHOLD, math.log(granted * way.information)) for way in watched]
@@ -189,6 +198,7 @@ class Detector:
         return {
             **kept,
             "baseline": self._baseline.to_json(),
+            "surprises": list(self._surprises),
             "sums": self._sums,
             "since": [list(since) for since in self._since],
             "raised": self._raised,
@@ -197,17 +207,20 @@ class Detector:
         }
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any], metric: Metric, *, false_alarm_every: float, clean: int = 0) -> Self:
+    def from_json(
+        cls, stored: Mapping[str, Any], kind: Kind, worse: Worse, *, false_alarm_every: float, clean: int = 0
+    ) -> Self:
         """Return the detector that `to_json` was asked for, going on where it was.
 
         Where another version watched for other ways the baseline stays, and the sums begin again.
         """
-        detector = cls(metric, false_alarm_every=false_alarm_every, clean=clean)
+        detector = cls(kind, worse, false_alarm_every=false_alarm_every, clean=clean)
         detector._seen, detector._learns = stored["seen"], stored["learns"]
         if "baseline" not in stored:
             detector._first = list(stored["first"])
             return detector
         detector._adopt(Baseline.from_json(stored["baseline"]))
+        detector._surprises = tuple(stored["surprises"])
         if len(stored["sums"]) == len(detector._watched):
             detector._sums = list(stored["sums"])
             detector._since = [(seen, at) for seen, at in stored["since"]]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from worker.monitoring.detector import Detector, Found
-from worker.quality.metric import Metric
+from worker.quality.metric import Kind, Metric, Worse
 
 CLEAN: Final[Mapping[str, int]] = {"stray_script": 20_000}
 """Answers without a fault that a baseline begins with: a healthy model practically never does this. Learned from its
 own answers alone, a series would need 20,000 of them before one fault in a hundred could be proved in 500."""
+
+OVERALL: Final = "overall"
+"""Not measured but reckoned: how bad an answer is in all metrics together, as the sum of their surprises. Many metrics
+that move a little show here long before one of them could be told from chance."""
 
 
 class SeriesKey(NamedTuple):
@@ -37,19 +41,26 @@ class Change(NamedTuple):
 class Series:
     """The detectors of one series."""
 
-    def __init__(self, metrics: Sequence[Metric], *, false_alarm_every: float) -> None:
+    def __init__(
+        self, metrics: Sequence[Metric], *, false_alarm_every: float, stored: Mapping[str, Any] | None = None
+    ) -> None:
         """Grant one false alarm in `false_alarm_every` answers, in all metrics together.
 
         So many answers, not so much time and not so many series: an answer belongs to one series, however many are
         watched, so the owner of a thousand series is not called more often than the owner of one.
+
+        `stored` is what `to_json` returned: each detector goes on where it was, one that is new begins to learn.
         """
-        self._every = false_alarm_every * len(metrics)
-        self._metrics = metrics
-        self._detectors = {metric.name: self._detector(metric) for metric in metrics}
+        every = false_alarm_every * (len(metrics) + 1)
+        kept = stored or {}
+        self._detectors = {
+            metric.name: _detector(kept, metric.name, metric.kind, metric.worse, every) for metric in metrics
+        }
+        self._overall = _detector(kept, OVERALL, "amount", "higher", every)
 
     def __getitem__(self, metric: str) -> Detector:
         """Return the detector of a metric. Raises KeyError where it is not watched."""
-        return self._detectors[metric]
+        return self._overall if metric == OVERALL else self._detectors[metric]
 
     def observe(self, quality: Mapping[str, Any], at: int) -> list[Change]:
         """Take the metrics of the next answer, of which any may be missing; return what they lead to.
@@ -57,30 +68,31 @@ class Series:
         `at` tells answers apart and grows.
         """
         changes = []
+        surprise = 0.0
         for name, detector in self._detectors.items():
             value = _number(quality.get(name))
-            if value is not None and (found := detector.observe(value, at)) is not None:
+            if value is None:
+                continue
+            if (found := detector.observe(value, at)) is not None:
                 changes.append(Change(name, found))
+            surprise += detector.surprise
+        if surprise and (found := self._overall.observe(surprise, at)) is not None:
+            changes.append(Change(OVERALL, found))
         return changes
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
-        return {name: detector.to_json() for name, detector in self._detectors.items()}
+        """Return what the next `Series` is made with."""
+        return {
+            **{name: detector.to_json() for name, detector in self._detectors.items()},
+            OVERALL: self._overall.to_json(),
+        }
 
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any], metrics: Sequence[Metric], *, false_alarm_every: float) -> Self:
-        """Return the series that `to_json` was asked for; a metric that is new since then begins to learn."""
-        series = cls(metrics, false_alarm_every=false_alarm_every)
-        for metric in metrics:
-            if metric.name in stored:
-                series._detectors[metric.name] = series._detector(metric, stored[metric.name])
-        return series
 
-    def _detector(self, metric: Metric, stored: Mapping[str, Any] | None = None) -> Detector:
-        clean = CLEAN.get(metric.name, 0)
-        if stored is None:
-            return Detector(metric, false_alarm_every=self._every, clean=clean)
-        return Detector.from_json(stored, metric, false_alarm_every=self._every, clean=clean)
+def _detector(kept: Mapping[str, Any], name: str, kind: Kind, worse: Worse, every: float) -> Detector:
+    clean = CLEAN.get(name, 0)
+    if name not in kept:
+        return Detector(kind, worse, false_alarm_every=every, clean=clean)
+    return Detector.from_json(kept[name], kind, worse, false_alarm_every=every, clean=clean)
 
 
 def _number(value: Any) -> float | None:

@@ -15,7 +15,7 @@ from statistics import NormalDist
 from typing import Final, Literal
 
 from worker.monitoring.baseline import Baseline
-from worker.quality.metric import Metric
+from worker.quality.metric import Kind, Worse
 
 Direction = Literal["lower", "higher"]
 
@@ -65,21 +65,21 @@ _MANY: Final = Way("15 in 100 badly", _some(0.15))
 _FEW: Final = Way("2 in 100 badly", _some(0.02))
 
 
-def watched_ways(metric: Metric) -> list[tuple[Way, Direction]]:
+def watched_ways(kind: Kind, worse: Worse) -> list[tuple[Way, Direction]]:
     """Return the ways that are watched in a metric, each with the direction that is worse."""
     ways = [_SLIGHTLY, _CLEARLY, _MANY]
-    if metric.kind == "flag":
+    if kind == "flag":
         ways.append(_FEW)  # of an amount, two in a hundred bad ones cannot be told from its own bad ones
-    directions: tuple[Direction, ...] = ("lower", "higher") if metric.worse == "either" else (metric.worse,)
+    directions: tuple[Direction, ...] = ("lower", "higher") if worse == "either" else (worse,)
     return [(way, direction) for direction in directions for way in ways]
 
 
-def ratios(baseline: Baseline, metric: Metric, *, clean: int) -> Iterator[Ratios]:
+def ratios(baseline: Baseline, kind: Kind, worse: Worse, *, clean: int) -> Iterator[Ratios]:
     """Yield what each watched way makes of `baseline`, given the benefit of the doubt.
 
     `clean` answers without fault are added to those that were counted, for metrics of which that is known beforehand.
     """
-    for way, direction in watched_ways(metric):
+    for way, direction in watched_ways(kind, worse):
         counts = baseline.counts if direction == "lower" else baseline.counts[::-1]
         before = _shares(counts, clean)
         after = [0.0, *map(way.distort, before[1:-1]), 1.0]

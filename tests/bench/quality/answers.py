@@ -33,7 +33,7 @@ _WAFFLE = (
 )
 _CODE = (
     "def {a}_{b}(items):\n    total = {number}\n    for item in items:\n        total += len(item)\n    return total\n",
-    "class {A}:\n    def __init__(self, {b}):\n        self.{b} = {b}\n\n    def size(self):\n        return {number}\n",
+    "class {A}:\n    def __init__(self, {b}):\n        self.{b} = {b}\n\n    def size(self):\n        return {more}\n",
     "import json\n\nwith open('{a}.json') as file:\n    {b} = json.load(file)\nprint({b}['{a}'], {number})\n",
 )
 _STRAY = ("สวัสดี", "ครับ", "ความ", "的", "谢谢", "问题", "因此")

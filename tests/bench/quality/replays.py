@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from tests.bench.quality.pools import Pool, Scenario, measured
-from worker.monitoring import Baseline, Series
+from worker.monitoring import OVERALL, Baseline, Series
 from worker.quality import METRICS
 
 FALSE_ALARM_EVERY = 100_000
@@ -37,7 +37,7 @@ def replay(scenario: Scenario, before: Pool, after: Pool, rng: Random) -> Replay
     series = Series(METRICS, false_alarm_every=FALSE_ALARM_EVERY)
     for at in range(HEALTHY):
         series.observe(rng.choice(before), at)
-    raised = {metric.name for metric in METRICS if series[metric.name].is_raised}
+    raised = {name for name in (*(metric.name for metric in METRICS), OVERALL) if series[name].is_raised}
     for at in range(HEALTHY, HEALTHY + GIVEN_UP):
         answer = rng.choice(after if rng.random() < scenario.share else before)
         for metric, found in series.observe(answer, at):
@@ -79,8 +79,10 @@ def summarise(scenario: Scenario, *, runs: int, pool: int, seed: str) -> Summary
 
 
 def fastest(before: Pool, after: Pool, share: float) -> float:
-    """Mean answers to the alarm of the best test there is (Lorden's bound) for the metric that shows the change best."""
-    information = max(_information(*(_values(pool, metric.name) for pool in (before, after)), share) for metric in METRICS)
+    """Mean answers to the alarm of the best test there is (Lorden's bound) for the metric that shows most."""
+    information = max(
+        _information(*(_values(pool, metric.name) for pool in (before, after)), share) for metric in METRICS
+    )
     return math.log(FALSE_ALARM_EVERY * information) / information if information * FALSE_ALARM_EVERY > 1 else math.inf
 
 
