@@ -136,6 +136,10 @@ class Settings(BaseSettings):
     keep_result: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(hours=1)
     """How long Redis keeps a result for whoever waits; the result store keeps it for good."""
 
+    quality_plugins: tuple[Annotated[str, Field(pattern=r"^\w+(\.\w+)*:\w+$")], ...] = ()
+    """Quality metrics of your own, beside the built-in ones: each "module:attribute" names a `worker.quality.Metric`.
+    What a plug-in is and may do: docs/quality-plugins.md."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Of the worker's log; a line a job at `info`."""
     log_format: Literal["json", "console"] = "json"

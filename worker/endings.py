@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -22,7 +23,7 @@ from worker.logs import where
 from worker.outcomes import POLICIES, Policy, Verdict
 from worker.pricing import cost_usd
 from worker.provider import Exchange
-from worker.quality import Answer, measure
+from worker.quality import Answer, PlugIns, measure
 
 Made = TypeVar("Made")
 
@@ -85,8 +86,11 @@ class Ending:
 class Endings:
     """Makes endings. Holds what every result of one worker has in common."""
 
-    def __init__(self, settings: Settings, *, worker: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, settings: Settings, *, worker: str, now: Callable[[], datetime], plug_ins: PlugIns | None = None
+    ) -> None:
         self._settings = settings
+        self._plug_ins = plug_ins or PlugIns()
         self._worker = worker
         self._now = now
         self._unpriced: set[str] = set()
@@ -109,9 +113,7 @@ class Endings:
             text=text,
             message=message,
             usage=attempt.usage,
-            quality=self._spared(
-                work, "quality", lambda: measure(answer, request=work.request, expectation=work.job.expect)
-            ),
+            quality=self._spared(work, "quality", lambda: self._measure(work, answer)),
             latency=attempt.duration,
         )
         return self._ending(work, result, attempt.outcome, (result,), used=used_by(work.claim, attempt))
@@ -207,6 +209,15 @@ class Endings:
                 events.MEASURE_FAILED, job=work.job.id, what=what, error=type(error).__name__, where=where(error)
             )
             return None
+
+    def _measure(self, work: Work, answer: Answer) -> dict[str, Any]:
+        return measure(
+            answer,
+            request=work.request,
+            expectation=work.job.expect,
+            tags=work.job.tags,
+            also=partial(self._plug_ins.measure, job=work.job.id),
+        )
 
     def _cost(self, attempts: tuple[Attempt, ...]) -> Decimal | None:
         """Return what all attempts cost, or None where a billed one has no known price."""

@@ -22,6 +22,7 @@ from worker.leases import Lease
 from worker.logs import configure_logs
 from worker.pipeline import Pipeline
 from worker.provider import Provider
+from worker.quality import PlugIns
 from worker.recorder import Recorder
 
 
@@ -34,12 +35,13 @@ def build_worker(
 ) -> PacedWorker:
     """Return a worker for the Redis that `settings` name; it stops by itself once it is `orphaned`.
 
-    Raises BadSettings where they name no Redis or no key.
+    Raises BadSettings where they name no Redis, no key, or a plug-in that cannot be had.
     """
     if settings.redis_url is None:
         raise BadSettings("redis_url: expected PROMPTMILL_REDIS_URL; `promptmill worker` brings a Redis of its own")
     if settings.anthropic_api_key is None:
         raise BadSettings("no API key: set ANTHROPIC_API_KEY")
+    plug_ins = PlugIns.load(settings.quality_plugins)
     pool = arq_pool(settings.redis_url)
     queue = Queue(pool)
 
@@ -57,6 +59,7 @@ def build_worker(
             provider=provider,
             ensure_lease=worker.leases.ensure,
             worker=worker.name,
+            plug_ins=plug_ins,
         )
         stack.callback(_say_stopped, worker, pipeline)
         await worker.configure({settings.class_of(settings.model)})

@@ -25,6 +25,7 @@ from worker.endings import NOTHING_SENT, Ending, Endings, Work, attempt_of, inte
 from worker.leases import Lease
 from worker.outcomes import POLICIES, Policy, Verdict, classify
 from worker.provider import Provider
+from worker.quality import PlugIns
 from worker.recorder import Recorder
 
 _ENDED_BY: Final = {Disposition.CANCELLED: Status.CANCELLED, Disposition.EXPIRED: Status.EXPIRED}
@@ -49,6 +50,7 @@ class Pipeline:
         provider: Provider,
         ensure_lease: Callable[[Lease], Awaitable[None]],
         worker: str,
+        plug_ins: PlugIns | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -56,7 +58,7 @@ class Pipeline:
         self._recorder = recorder
         self._provider = provider
         self._ensure_lease = ensure_lease
-        self._endings = Endings(settings, worker=worker, now=now)
+        self._endings = Endings(settings, worker=worker, now=now, plug_ins=plug_ins)
         self._now = now
         self._chance = chance
         self._log = structlog.get_logger()

@@ -23,11 +23,19 @@ Worse = Literal["lower", "higher", "either"]
 class Subject:
     """An answer, what was asked, and what was expected: everything that a metric may look at."""
 
-    def __init__(self, answer: Answer, request: Mapping[str, Any], expectation: Expectation | None) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        request: Mapping[str, Any],
+        expectation: Expectation | None,
+        tags: Mapping[str, str],
+    ) -> None:
         self.answer = answer
         self.request = request
         """The Messages API body that was sent: of any shape, never trusted."""
         self.expectation = expectation
+        self.tags = tags
+        """The job's."""
         self.reading = Reading(answer.text)
 
     @cached_property

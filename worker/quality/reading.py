@@ -13,6 +13,8 @@ from worker.quality import language, markdown
 SCANNED_CHARS: Final = 32_000
 """Views other than length, JSON and the ends of the text stop here: it bounds what a hostile answer can cost. At four
 characters a token this is the whole of any answer below 8,000 tokens."""
+_END_CHARS: Final = 4_000
+_FIRST_WORDS: Final = 4_000
 _JSON_CHARS: Final = 1_000_000
 
 
@@ -75,6 +77,21 @@ class Reading:
         self.text = text
         self.scanned = text[:SCANNED_CHARS]
         """The text, at most `SCANNED_CHARS` of it."""
+
+    @cached_property
+    def end(self) -> str:
+        """The last 4,000 characters: the whole of most answers, and where a model that fell into a loop still is."""
+        return self.text[-_END_CHARS:]
+
+    @cached_property
+    def first_words(self) -> list[str]:
+        """At most 4,000 words from the beginning, as `tokens` returns them."""
+        return self.last_words if self.end == self.text else tokens(self.text, limit=_FIRST_WORDS)
+
+    @cached_property
+    def last_words(self) -> list[str]:
+        """The words of `end`, as `tokens` returns them."""
+        return tokens(self.end, limit=_END_CHARS)
 
     @cached_property
     def folded(self) -> str:

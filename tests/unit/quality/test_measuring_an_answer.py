@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import orjson
@@ -15,12 +16,20 @@ KEYS = [
     "words",
     "output_tokens",
     "code_block",
+    "code_parses",
     "specific_examples",
     "instruction_following",
     "similarity",
+    "token_f1",
     "tool_calls",
+    "tool_calls_fit",
     "truncated",
     "refusal",
+    "hedging",
+    "compression",
+    "distinct_trigrams",
+    "stray_script",
+    "broken_text",
     "instructions",
 ]
 
@@ -49,6 +58,7 @@ def test_an_answer_is_measured_whole() -> None:
         "words": 7,
         "output_tokens": 42,
         "code_block": True,
+        "code_parses": True,
         "specific_examples": 2,
         "instruction_following": 1.0,
         "instructions": [
@@ -56,9 +66,16 @@ def test_an_answer_is_measured_whole() -> None:
             {"name": "format", "source": "expectation", "followed": True},
         ],
         "similarity": pytest.approx(2 * 3 / (8 + 3)),
+        "token_f1": pytest.approx(2 * 3 / (8 + 3)),
         "tool_calls": 1,
+        "tool_calls_fit": None,
         "truncated": True,
         "refusal": False,
+        "hedging": None,
+        "compression": None,
+        "distinct_trigrams": None,
+        "stray_script": False,
+        "broken_text": False,
     }
 
 
@@ -102,8 +119,17 @@ instructive = st.lists(
     ),
     max_size=40,
 ).map(" ".join)  # fmt: skip
-texts = st.text(max_size=200) | instructive | st.text(alphabet='a.!?"\n`-*#|[]{}<>1 A€我', max_size=300)
+code = st.lists(
+    st.sampled_from(
+        ["```python\n", "```json\n", "```toml\n", "```xml\n", "\n```\n", "{", "}", "(", ")", "[", "]", "a", "=", "1",
+         ":", '"', "'", "<a>", "</a>", "<!DOCTYPE a [", "<!ENTITY b 'c'>", "&b;", "\n", " ", "\\", "lambda ", ".",
+         ",", "\0"]
+    ),
+    max_size=40,
+).map("".join)  # fmt: skip
+texts = st.text(max_size=200) | instructive | code | st.text(alphabet='a.!?"\n`-*#|[]{}<>1 A€我', max_size=300)
 contents = texts | st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": texts}) | anything) | anything
+tools = st.fixed_dictionaries({"name": st.sampled_from(["a", "b"]), "input_schema": anything})
 requests = st.dictionaries(st.text(max_size=8), anything, max_size=3) | st.fixed_dictionaries(
     {
         "system": contents,
@@ -112,11 +138,17 @@ requests = st.dictionaries(st.text(max_size=8), anything, max_size=3) | st.fixed
             max_size=3,
         )
         | anything,
+        "tools": st.lists(tools | anything, max_size=3) | anything,
         "output_config": st.fixed_dictionaries(
             {"format": st.fixed_dictionaries({"type": st.just("json_schema"), "schema": anything}) | anything}
         ),
     }
 )
+messages = st.none() | st.dictionaries(st.sampled_from(["content", "usage"]), anything) | st.fixed_dictionaries(
+    {"content": st.lists(st.fixed_dictionaries(
+        {"type": st.just("tool_use"), "name": st.sampled_from(["a", "c", None, 5, []]), "input": anything}
+    ) | anything)}
+)  # fmt: skip
 expectations = st.none() | st.builds(
     Expectation,
     similar_to=st.none() | texts,
@@ -136,7 +168,7 @@ expectations = st.none() | st.builds(
     request=requests,
     expectation=expectations,
     stop_reason=st.sampled_from([None, "end_turn", "refusal", "max_tokens", "tool_use", "new_one"]),
-    message=st.none() | st.dictionaries(st.sampled_from(["content", "usage"]), anything),
+    message=messages,
 )
 def test_measuring_never_raises_and_is_json(
     text: str, request: dict[str, Any], expectation: Expectation | None, stop_reason: str | None, message: Any
@@ -144,8 +176,10 @@ def test_measuring_never_raises_and_is_json(
     measured = measure(Answer(text, message, stop_reason, 5), request=request, expectation=expectation)
     assert orjson.loads(orjson.dumps(measured)) == measured
     assert list(measured) == KEYS
-    share = measured["instruction_following"]
-    assert share is None or 0 <= share <= 1
+    for metric in METRICS:
+        value = measured[metric.name]
+        assert value is None or isinstance(value, bool) == (metric.kind == "flag")
+        assert value is None or 0 <= value <= (math.inf if metric.kind == "amount" else 1)
 
 
 @given(text=texts)
@@ -160,7 +194,8 @@ REPEATED = [
     ".", " ", "-", "a", "a ", "`", "```\n", "~~~\n", '"', "“", "[", "**a", "- ", "- a\n", "1", "1 ", "1.", "1:", "A",
     "Aa ", "aA", "a_", "()", "a()", "\n", "\n ", "\t- ", "# a\n", "|-", "| --- |\n", "://", "http://a", "a.a", "ab.ab.",
     "--a", "例", "例。", "ß", "😀", "[1,", '{"a":1},', "i'm sorry ", "i can't ", "\ud800", "Name of ", "May 1, ", "\0",
-    "<a>", ".'", 'a.A 1-_`*"',
+    "<a>", ".'", 'a.A 1-_`*"', "系a", "系 ", "ก系", "the ", "may ", "i think ", "<|a|>", "\\n", "â€", "\uff0c",
+    "```python\n(\n```\n", "```toml\na.a.a.a=1\n```\n", "```xml\n<a>\n```\n", "```json\n[\n```\n",
 ]  # fmt: skip
 
 

@@ -49,3 +49,19 @@ def test_without_a_known_answer_there_is_none() -> None:
 
 def test_of_long_texts_the_first_four_thousand_words_count() -> None:
     assert similarity("same " * 4_000 + "and then something else", "same " * 4_000) == 1.0
+
+
+def token_f1(answer: str, expected: str) -> float:
+    value = measure(Answer(answer), request={}, expectation=Expectation(similar_to=expected))["token_f1"]
+    assert isinstance(value, float)
+    return value
+
+
+def test_the_bag_of_words_does_not_mind_the_order() -> None:
+    assert token_f1("the mat on the cat", "the cat on the mat") == 1.0
+    assert token_f1("the the the cat", "the cat") == pytest.approx(2 * 2 / (4 + 2))
+    assert token_f1("a triangle", "the cat") == 0.0
+
+
+def test_both_measures_agree_on_texts_without_words() -> None:
+    assert (token_f1("{}", "{}"), token_f1("[]", "{}"), token_f1("", "paris")) == (1.0, 0.0, 0.0)

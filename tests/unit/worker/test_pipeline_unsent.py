@@ -14,6 +14,7 @@ from tests.support.providers import Held, answering, failing
 from tests.support.workers import make_job, workshop
 from tests.unit.worker.tables import ANSWERED, is_gone, outcomes
 from worker.calls import StopReason
+from worker.quality import Metric, PlugIns
 
 SECOND = timedelta(seconds=1)
 
@@ -260,3 +261,24 @@ async def test_a_lease_lost_between_record_and_settle_ends_the_job_once(shop):
         await running
     assert [entry["event"] for entry in logs] == ["lease_lost"]
     assert (await shop.left_in_redis()).text == "Hello."
+
+
+async def test_an_answer_is_kept_and_measured_even_if_a_plug_in_chokes_on_it(shop):
+    def fault(_subject):
+        raise KeyError("of the answer, perhaps")
+
+    plug_ins = PlugIns([Metric("faulty", "amount", "lower", fault), Metric("good", "amount", "lower", lambda _: 2)])
+    shop.pipeline._endings._plug_ins = plug_ins
+    await shop.submit(make_job())
+    with capture_logs() as logs:
+        await shop.work()
+    result = await shop.store.result("job-1")
+    assert (result.text, result.quality["words"], result.quality["faulty"], result.quality["good"]) == (
+        "Hello.",
+        1,
+        None,
+        2.0,
+    )
+    (entry,) = [entry for entry in logs if entry["event"] == "metric_failed"]
+    assert (entry["job"], entry["metric"], entry["error"]) == ("job-1", "faulty", "KeyError")
+    assert "perhaps" not in repr(logs)
