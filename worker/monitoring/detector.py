@@ -31,9 +31,9 @@ _BLOCK: Final = 250
 _CALM: Final = 0.3
 """Share of the threshold below which a sum raises no suspicion."""
 _LOWEST_THRESHOLD: Final = 5.0
-_RARER: Final = 0.2
+_RARER: Final = 0.4
 """False alarms come rarer than is reckoned: sums overshoot their thresholds, and ways and metrics overlap. With this
-factor what is granted is about used up. Set on the seeds of `make bench-quality SEEDS=tuning`."""
+factor about half of what is granted is used. Set on the seeds of `make bench-quality SEEDS=tuning`."""
 
 
 @dataclass(frozen=True, slots=True)

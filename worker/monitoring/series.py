@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from worker.monitoring.detector import Detector, Found
+from worker.monitoring.detector import FIRST, Detector, Found
 from worker.quality.metric import Kind, Metric, Worse
 
 CLEAN: Final[Mapping[str, int]] = {"stray_script": 20_000}
@@ -52,11 +52,18 @@ class Series:
         `stored` is what `to_json` returned: each detector goes on where it was, one that is new begins to learn.
         """
         every = false_alarm_every * (len(metrics) + 1)
-        kept = stored or {}
+        kept = stored or {"seen": 0, "metrics": {}}
+        self._seen: int = kept["seen"]
         self._detectors = {
-            metric.name: _detector(kept, metric.name, metric.kind, metric.worse, every) for metric in metrics
+            metric.name: _detector(kept["metrics"].get(metric.name), metric.kind, metric.worse, every, metric.name)
+            for metric in metrics
         }
-        self._overall = _detector(kept, OVERALL, "amount", "higher", every)
+        together = kept.get("together")
+        if together is not None and not self._detectors.keys() >= set(together):
+            together = None  # one of them is no longer measured: their sum means something else, and begins anew
+        self._together: frozenset[str] | None = None if together is None else frozenset(together)
+        """The metrics that make the overall one: fixed once, so that it always means the same."""
+        self._overall = _detector(None if together is None else kept["overall"], "amount", "higher", every, OVERALL)
 
     def __getitem__(self, metric: str) -> Detector:
         """Return the detector of a metric. Raises KeyError where it is not watched."""
@@ -68,6 +75,11 @@ class Series:
         `at` tells answers apart and grows.
         """
         changes = []
+        self._seen += 1
+        if self._together is None and self._seen >= 2 * FIRST:
+            ready = (name for name, detector in self._detectors.items() if detector.baseline is not None)
+            self._together = frozenset(ready)
+        together = self._together or frozenset()
         surprise = 0.0
         for name, detector in self._detectors.items():
             value = _number(quality.get(name))
@@ -75,24 +87,28 @@ class Series:
                 continue
             if (found := detector.observe(value, at)) is not None:
                 changes.append(Change(name, found))
-            surprise += detector.surprise
+            if name in together:
+                surprise += detector.surprise
         if surprise and (found := self._overall.observe(surprise, at)) is not None:
             changes.append(Change(OVERALL, found))
         return changes
 
     def to_json(self) -> dict[str, Any]:
         """Return what the next `Series` is made with."""
-        return {
-            **{name: detector.to_json() for name, detector in self._detectors.items()},
-            OVERALL: self._overall.to_json(),
+        kept: dict[str, Any] = {
+            "seen": self._seen,
+            "metrics": {name: detector.to_json() for name, detector in self._detectors.items()},
         }
+        if self._together is not None:
+            kept |= {"together": sorted(self._together), "overall": self._overall.to_json()}
+        return kept
 
 
-def _detector(kept: Mapping[str, Any], name: str, kind: Kind, worse: Worse, every: float) -> Detector:
+def _detector(kept: Mapping[str, Any] | None, kind: Kind, worse: Worse, every: float, name: str) -> Detector:
     clean = CLEAN.get(name, 0)
-    if name not in kept:
+    if kept is None:
         return Detector(kind, worse, false_alarm_every=every, clean=clean)
-    return Detector.from_json(kept[name], kind, worse, false_alarm_every=every, clean=clean)
+    return Detector.from_json(kept, kind, worse, false_alarm_every=every, clean=clean)
 
 
 def _number(value: Any) -> float | None:
