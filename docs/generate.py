@@ -109,6 +109,22 @@ def settings_page() -> str:
             "rpm = 300",
             "```",
             "",
+            "Caps on spending, in UTC hours and days. `park` (the default) holds back what the cap is for until the",
+            "hour or day is over; `warn` says so in the log. Without `lane` or `model_class` a cap is for all of them:",
+            "",
+            "```toml",
+            "[[caps]]",
+            "usd = 50",
+            'per = "day"',
+            "",
+            "[[caps]]",
+            "usd = 1.50",
+            'per = "hour"',
+            'lane = "overnight"',
+            'model_class = "opus-5"',
+            'action = "warn"',
+            "```",
+            "",
         ]
     )
 

@@ -100,6 +100,8 @@ class Job(BaseModel):
     position: int | None = Field(default=None, ge=1)
     max_attempts: int | None = Field(default=None, ge=1, le=100)
     """Overrides the worker's setting; waiting (I3) is not counted."""
+    for_claude_code: bool = False
+    """The answer goes into Claude Code: its text comes without trigger words (see promptmill.claude_code)."""
     keep_result: timedelta | None = Field(default=None, ge=timedelta(0))
     """How long Redis keeps the result for whoever waits; None: the worker's setting; zero: not at all."""
     version: int = Field(default=WIRE_VERSION, ge=1, le=WIRE_VERSION)

@@ -7,11 +7,13 @@ whoever waits, and what the client returns.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
+
+from promptmill.claude_code import Rewrite, sanitize_for_claude_code
 
 
 class Status(StrEnum):
@@ -27,7 +29,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider billed them. `input_tokens` excludes what was written to or read from the cache."""
+    """What the provider billed. `input_tokens` excludes what was written to or read from the cache."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -37,6 +39,13 @@ class Usage:
     thinking_tokens: int = 0
     """Part of `output_tokens`, not in addition to them."""
     service_tier: str | None = None
+    """`standard`, `priority` or `batch`."""
+    web_searches: int = 0
+    """Requests to the web search tool, billed by the thousand beside the tokens."""
+    speed: str | None = None
+    """`standard` or `fast`."""
+    inference_geo: str | None = None
+    """Where the model ran, where that has a price: `us`, `global`."""
 
     @property
     def limited_input_tokens(self) -> int:
@@ -57,7 +66,11 @@ class Usage:
             return value if isinstance(value, int) and value > 0 else 0
 
         write_1h = tokens(usage.get("cache_creation"), "ephemeral_1h_input_tokens")
-        tier = usage.get("service_tier")
+
+        def name(of: str) -> str | None:
+            value = usage.get(of)
+            return value if isinstance(value, str) else None
+
         return cls(
             input_tokens=tokens(usage, "input_tokens"),
             output_tokens=tokens(usage, "output_tokens"),
@@ -65,20 +78,23 @@ class Usage:
             cache_write_1h_tokens=write_1h,
             cache_read_tokens=tokens(usage, "cache_read_input_tokens"),
             thinking_tokens=tokens(usage.get("output_tokens_details"), "thinking_tokens"),
-            service_tier=tier if isinstance(tier, str) else None,
+            service_tier=name("service_tier"),
+            web_searches=tokens(usage.get("server_tool_use"), "web_search_requests"),
+            speed=name("speed"),
+            inference_geo=name("inference_geo"),
         )
 
     def to_line(self) -> dict[str, Any]:
         """Return the fields as they stand in an answer line."""
-        return {
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "cache_write_5m_tokens": self.cache_write_5m_tokens,
-            "cache_write_1h_tokens": self.cache_write_1h_tokens,
-            "cache_read_tokens": self.cache_read_tokens,
-            "thinking_tokens": self.thinking_tokens,
-            "service_tier": self.service_tier,
-        }
+        return asdict(self)
+
+    @classmethod
+    def from_line(cls, line: Mapping[str, Any]) -> Usage:
+        """Read what `to_line` returned, of this promptmill or of a later one that counts more."""
+        return cls(**{name: line[name] for name in _USAGE_FIELDS & line.keys()})
+
+
+_USAGE_FIELDS: Final = frozenset(usage_field.name for usage_field in fields(Usage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +128,8 @@ class Attempt:
     first_byte: timedelta | None = None
     """From sending to the first byte of the answer; known only when it was streamed."""
     usage: Usage | None = None
+    cost_usd: Decimal | None = None
+    """What was billed for it; None where nobody knows: no usage was reported, or it has no known price."""
     failure: Failure | None = None
 
     @property
@@ -131,6 +149,7 @@ class Attempt:
             "request_id": self.request_id,
             "first_byte_s": None if self.first_byte is None else self.first_byte.total_seconds(),
             "usage": None if self.usage is None else self.usage.to_line(),
+            "cost_usd": None if self.cost_usd is None else str(self.cost_usd),
             "failure": None if self.failure is None else self.failure.to_line(),
         }
 
@@ -147,7 +166,8 @@ class Attempt:
             status_code=line.get("status_code"),
             request_id=line.get("request_id"),
             first_byte=None if first_byte is None else timedelta(seconds=first_byte),
-            usage=None if line.get("usage") is None else Usage(**line["usage"]),
+            usage=None if line.get("usage") is None else Usage.from_line(line["usage"]),
+            cost_usd=None if line.get("cost_usd") is None else Decimal(line["cost_usd"]),
             failure=None if line.get("failure") is None else Failure(**line["failure"]),
         )
 
@@ -161,7 +181,11 @@ class Result:
     model: str | None = None
     """The model that answered, as the provider names it; after a fallback not the one that was asked for."""
     text: str | None = None
-    """The text blocks of the answer, joined; None where there is no answer."""
+    """The text blocks of the answer, joined; None where there is no answer. Without trigger words where the job goes
+    into Claude Code: `message` holds what the model wrote."""
+    rewrites: tuple[Rewrite, ...] | None = None
+    """What was changed in `text` for Claude Code; None where it is as the model wrote it.
+    `promptmill.claude_code.restore` undoes it."""
     message: dict[str, Any] | None = None
     """The whole Message as the API sent it: every content block, stop reason, usage."""
     usage: Usage | None = None
@@ -192,12 +216,20 @@ class Result:
         """Whether there is an answer."""
         return self.status is Status.SUCCEEDED
 
+    def for_claude_code(self) -> Result:
+        """Return the result with a text that can be handed to Claude Code; one that has it already as it is."""
+        if self.text is None or self.rewrites is not None:
+            return self
+        sanitized = sanitize_for_claude_code(self.text)
+        return replace(self, text=sanitized.text, rewrites=sanitized.rewrites)
+
     def to_line(self) -> dict[str, Any]:
         """Return the answer line: `{"id", "status", "text", "message", "model", "usage", "cost_usd", ...}`."""
         return {
             "id": self.job_id,
             "status": self.status.value,
             "text": self.text,
+            "rewrites": None if self.rewrites is None else [rewrite.to_line() for rewrite in self.rewrites],
             "message": self.message,
             "model": self.model,
             "usage": None if self.usage is None else self.usage.to_line(),
@@ -231,8 +263,9 @@ class Result:
             status=Status(line["status"]),
             model=line.get("model"),
             text=line.get("text"),
+            rewrites=None if line.get("rewrites") is None else tuple(Rewrite(**item) for item in line["rewrites"]),
             message=line.get("message"),
-            usage=None if line.get("usage") is None else Usage(**line["usage"]),
+            usage=None if line.get("usage") is None else Usage.from_line(line["usage"]),
             cost_usd=None if line.get("cost_usd") is None else Decimal(line["cost_usd"]),
             attempts=tuple(Attempt.from_line(attempt) for attempt in line.get("attempts") or ()),
             quality=line.get("quality"),

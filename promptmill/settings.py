@@ -20,6 +20,7 @@ from pydantic import (
     SecretStr,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_settings import (
@@ -30,6 +31,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from promptmill.caps import SpendCap
 from promptmill.errors import BadSettings
 from promptmill.jobs import explain
 from promptmill.models import CLASS_LIMITS, START_TIER, Limits, UnknownModel, class_of
@@ -96,6 +98,9 @@ class Settings(BaseSettings):
     """Output tokens a minute, likewise."""
     budgets: dict[str, BudgetSettings] = Field(default_factory=dict)
     """Limits of single model classes: `[budgets.<class>]` in the file."""
+    caps: tuple[SpendCap, ...] = ()
+    """What may be spent in an hour or a day: `[[caps]]` in the file, JSON in the environment. Give all workers the
+    same: counted is what everybody spends, but each worker obeys its own."""
     headroom: Annotated[float, Field(ge=0, le=0.9)] = 0.01
     """Share of each limit that is left unused."""
     request_burst: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(milliseconds=50)
@@ -187,6 +192,17 @@ class Settings(BaseSettings):
                 if declared.setdefault(model, name) != name:
                     raise ValueError(f"expected model {model!r} in one class, got it in {declared[model]} and {name}")
         return budgets
+
+    @field_validator("caps")
+    @classmethod
+    def _each_cap_is_for_a_class(cls, caps: tuple[SpendCap, ...], info: ValidationInfo) -> tuple[SpendCap, ...]:
+        known = {*CLASS_LIMITS, *info.data.get("budgets", {})}
+        for cap in caps:
+            if cap.model_class is not None and cap.model_class not in known:
+                raise ValueError(
+                    f"expected model_class to be one of {', '.join(sorted(known))}, got {cap.model_class!r}"
+                )
+        return caps
 
     @classmethod
     def settings_customise_sources(

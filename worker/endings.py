@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
+from promptmill.caps import NANO
 from promptmill.jobs import Job
 from promptmill.pacing import Cost
 from promptmill.queue import Claim, Settlement, keys
@@ -26,8 +27,6 @@ from worker.provider import Exchange
 from worker.quality import Answer, PlugIns, measure
 
 Made = TypeVar("Made")
-
-NANO: Final = 1_000_000_000
 
 NOTHING_SENT: Final = Cost(requests=0, input=0, output=0)
 """What a claim used up under which no request was sent: its reservation goes back whole."""
@@ -67,6 +66,8 @@ class Ending:
     used: Cost | None
     run: str | None = None
     """The run that waits for it: not the result's own, where another run was answered before."""
+    spent: Decimal | None = None
+    """Of the result's cost, what nobody has counted yet."""
 
     @property
     def settlement(self) -> Settlement:
@@ -79,7 +80,8 @@ class Ending:
             keep=self.keep,
             run=self.run,
             used=self.used,
-            cost_nano_usd=int((result.cost_usd or Decimal(0)) * NANO),
+            cost_nano_usd=nano(result.cost_usd),
+            spent_nano_usd=nano(self.spent),
         )
 
 
@@ -94,6 +96,25 @@ class Endings:
         self._worker = worker
         self._now = now
         self._unpriced: set[str] = set()
+
+    def attempt(self, work: Work, exchange: Exchange, policy: Policy) -> Attempt:
+        """Return the record of one request."""
+        sighting, message = exchange.sighting, exchange.message
+        told = message.get("usage") if message is not None else None
+        usage = Usage.from_api(told) if isinstance(told, dict) else None
+        return Attempt(
+            number=work.claim.number,
+            model=exchange.model,
+            started_at=exchange.started_at,
+            ended_at=exchange.ended_at,
+            outcome=policy.name,
+            status_code=sighting.status_code,
+            request_id=exchange.request_id,
+            first_byte=exchange.first_byte,
+            usage=usage,
+            cost_usd=None if usage is None else self._spared(work, "cost", lambda: self._cost(usage, exchange)),
+            failure=None if policy.verdict is Verdict.ANSWERED else failure_of(policy, sighting.message),
+        )
 
     def answered(self, work: Work, exchange: Exchange, attempts: tuple[Attempt, ...]) -> Ending:
         """Return the end of a job whose last attempt was answered."""
@@ -116,7 +137,9 @@ class Endings:
             quality=self._spared(work, "quality", lambda: self._measure(work, answer)),
             latency=attempt.duration,
         )
-        return self._ending(work, result, attempt.outcome, (result,), used=used_by(work.claim, attempt))
+        return self._ending(
+            work, result, attempt.outcome, (result,), used=used_by(work.claim, attempt), spent=attempt.cost_usd
+        )
 
     def failed(self, work: Work, exchange: Exchange, attempts: tuple[Attempt, ...]) -> Ending:
         """Return the end of a job that becomes a dead letter after its last attempt."""
@@ -134,7 +157,9 @@ class Endings:
             error=failure,
         )
         letter = self._letter(work.claim, result, failure, attempts=work.claim.attempts + 1, redrivable=True)
-        return self._ending(work, result, attempt.outcome, (result, letter), used=used_by(work.claim, attempt))
+        return self._ending(
+            work, result, attempt.outcome, (result, letter), used=used_by(work.claim, attempt), spent=attempt.cost_usd
+        )
 
     def without_answer(self, work: Work, status: Status, attempts: tuple[Attempt, ...], *, used: Cost | None) -> Ending:
         """Return the end of a job that was cancelled or expired."""
@@ -143,9 +168,12 @@ class Endings:
 
     def found(self, of: Work | Ending, result: Result) -> Ending:
         """Return the end of a job whose answer was in the store already (I6), even if it could not be run any more."""
+        # Who recorded it died before it was settled, unless the job was submitted again: requests then count anew.
+        last = result.attempts[-1] if result.attempts else None
+        spent = last.cost_usd if last is not None and last.number < of.claim.number else None
         if isinstance(of, Ending):
-            return replace(of, result=result, outcome=FOUND, entries=())
-        return self._ending(of, result, FOUND, (), used=NOTHING_SENT)
+            return replace(of, result=result, outcome=FOUND, entries=(), spent=spent)
+        return self._ending(of, result, FOUND, (), used=NOTHING_SENT, spent=spent)
 
     def given_up(self, work: Work, attempts: tuple[Attempt, ...]) -> Ending:
         """Return the end of a job that may be what kills the workers."""
@@ -166,11 +194,11 @@ class Endings:
 
     def _result(self, work: Work, status: Status, attempts: tuple[Attempt, ...], **more: Any) -> Result:
         job = work.job
-        return Result(
+        result = Result(
             job.id,
             status,
             attempts=attempts,
-            cost_usd=self._spared(work, "cost", lambda: self._cost(attempts)),
+            cost_usd=total_cost(attempts),
             lane=job.lane.value,
             tags=job.tags,
             run=job.run,
@@ -182,6 +210,9 @@ class Endings:
             worker=self._worker,
             **more,
         )
+        if not job.for_claude_code:
+            return result
+        return self._spared(work, "claude_code", result.for_claude_code) or result
 
     def _letter(self, claim: Claim, result: Result, failure: Failure, *, attempts: int, redrivable: bool) -> DeadLetter:
         return DeadLetter(
@@ -195,10 +226,17 @@ class Endings:
         )
 
     def _ending(
-        self, work: Work, result: Result, outcome: str, entries: tuple[Entry, ...], *, used: Cost | None
+        self,
+        work: Work,
+        result: Result,
+        outcome: str,
+        entries: tuple[Entry, ...],
+        *,
+        used: Cost | None,
+        spent: Decimal | None = None,
     ) -> Ending:
         keep = self._settings.keep_result if work.job.keep_result is None else work.job.keep_result
-        return Ending(work.claim, result, outcome, entries, keep, work.enqueued_at, used, work.job.run)
+        return Ending(work.claim, result, outcome, entries, keep, work.enqueued_at, used, work.job.run, spent)
 
     def _spared(self, work: Work, what: str, make: Callable[[], Made]) -> Made | None:
         """Return what `make` returns, or None if it fails: what was paid for is kept, measured or not (I6)."""
@@ -219,38 +257,24 @@ class Endings:
             also=partial(self._plug_ins.measure, job=work.job.id),
         )
 
-    def _cost(self, attempts: tuple[Attempt, ...]) -> Decimal | None:
-        """Return what all attempts cost, or None where a billed one has no known price."""
-        total = Decimal(0)
-        for attempt in attempts:
-            if attempt.usage is None:
-                continue
-            cost = cost_usd(attempt.usage, attempt.model, at=attempt.started_at)
-            if cost is None:
-                if attempt.model not in self._unpriced:
-                    self._unpriced.add(attempt.model)
-                    structlog.get_logger().warning(events.PRICE_UNKNOWN, model=attempt.model)
-                return None
-            total += cost
-        return total
+    def _cost(self, usage: Usage, exchange: Exchange) -> Decimal | None:
+        cost = cost_usd(usage, exchange.model, at=exchange.started_at)
+        if cost is None and exchange.model not in self._unpriced:
+            self._unpriced.add(exchange.model)
+            structlog.get_logger().warning(events.PRICE_UNKNOWN, model=exchange.model)
+        return cost
 
 
-def attempt_of(claim: Claim, exchange: Exchange, policy: Policy) -> Attempt:
-    """Return the record of one request."""
-    sighting, message = exchange.sighting, exchange.message
-    usage = message.get("usage") if message is not None else None
-    return Attempt(
-        number=claim.number,
-        model=exchange.model,
-        started_at=exchange.started_at,
-        ended_at=exchange.ended_at,
-        outcome=policy.name,
-        status_code=sighting.status_code,
-        request_id=exchange.request_id,
-        first_byte=exchange.first_byte,
-        usage=Usage.from_api(usage) if isinstance(usage, dict) else None,
-        failure=None if policy.verdict is Verdict.ANSWERED else failure_of(policy, sighting.message),
-    )
+def total_cost(attempts: tuple[Attempt, ...]) -> Decimal | None:
+    """Return what all attempts cost, or None where a billed one has no known price."""
+    billed = [attempt.cost_usd for attempt in attempts if attempt.usage is not None]
+    known = [cost for cost in billed if cost is not None]
+    return sum(known, Decimal(0)) if len(known) == len(billed) else None
+
+
+def nano(usd: Decimal | None) -> int:
+    """Return an amount as Redis counts it; what has no known price counts nothing."""
+    return int((usd or 0) * NANO)
 
 
 def interrupted_attempt(work: Work, started_at: datetime, ended_at: datetime) -> Attempt:

@@ -37,6 +37,9 @@ BUDGET_PAUSED: Final = "budget_paused"
 """model_class, outcome, pause_s"""
 BUDGET_PARKED: Final = "budget_parked"
 """model_class, outcome, says, probe_s: the owner has to do something"""
+SPEND_CAP_REACHED: Final = "spend_cap_reached"
+"""cap, action, spent_usd, lane, model_class: told once in its hour or day, by one worker; `park`: nothing more is sent
+that the cap is for until the hour or day is over"""
 PRICE_UNKNOWN: Final = "price_unknown"
 """model: said once for each; the cost of its jobs is left empty"""
 

@@ -21,7 +21,7 @@ from promptmill.wire import Envelope, Unreadable, job_fields, unpack_envelope, u
 from worker import events
 from worker.calls import Stopped, StopReason
 from worker.decisions import GoBack, decide
-from worker.endings import NOTHING_SENT, Ending, Endings, Work, attempt_of, interrupted_attempt, used_by
+from worker.endings import NOTHING_SENT, Ending, Endings, Work, interrupted_attempt, nano, used_by
 from worker.leases import Lease
 from worker.outcomes import POLICIES, Policy, Verdict, classify
 from worker.provider import Provider
@@ -131,7 +131,7 @@ class Pipeline:
             await self._stopped(work, lease, stopped, started_at)
             return
         policy = classify(exchange.sighting)
-        attempt = attempt_of(claim, exchange, policy)
+        attempt = self._endings.attempt(work, exchange, policy)
         decision = decide(
             policy,
             retry_after=exchange.sighting.retry_after,
@@ -212,6 +212,7 @@ class Pipeline:
             uses_attempt=decision.uses_attempt,
             sent=attempt is not None,
             used=NOTHING_SENT if attempt is None else used_by(claim, attempt),
+            spent_nano_usd=0 if attempt is None else nano(attempt.cost_usd),
             **changed,
         )
         if decision.pause is not None:

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO, Final, Protocol
 import orjson
 
 from promptmill.errors import BadInput, MissingExtra
-from promptmill.results import Result
+from promptmill.results import Result, Usage
 
 _ROWS_A_GROUP: Final = 1_000
 """Parquet is written in groups of so many rows; that many answers are held in memory."""
@@ -30,6 +31,8 @@ _QUALITY: Final = {
 }
 """Metrics that are numbers have columns of their own; all of them stand in `quality` as JSON."""
 
+_USAGE: Final = tuple(field.name for field in fields(Usage))
+
 COLUMNS: Final[dict[str, str]] = {
     "id": "string",
     "run": "string",
@@ -38,6 +41,7 @@ COLUMNS: Final[dict[str, str]] = {
     "status": "string",
     "model": "string",
     "text": "string",
+    "rewrites": "string",
     "stop_reason": "string",
     "input_tokens": "int64",
     "output_tokens": "int64",
@@ -46,6 +50,9 @@ COLUMNS: Final[dict[str, str]] = {
     "cache_read_tokens": "int64",
     "thinking_tokens": "int64",
     "service_tier": "string",
+    "web_searches": "int64",
+    "speed": "string",
+    "inference_geo": "string",
     "cost_usd": "string",
     "attempts": "int64",
     "error": "string",
@@ -180,8 +187,8 @@ def flat_row(result: Result) -> dict[str, Any]:
     line, quality = result.to_line(), result.quality or {}
     return {
         **{name: line[name] for name in COLUMNS if name in line},
-        **(line["usage"] or dict.fromkeys(name for name in COLUMNS if name.endswith("_tokens"))),
-        "service_tier": (line["usage"] or {}).get("service_tier"),
+        **(line["usage"] or dict.fromkeys(_USAGE)),
+        "rewrites": None if result.rewrites is None else _json(line["rewrites"]),
         "stop_reason": (result.message or {}).get("stop_reason"),
         "attempts": len(result.attempts),
         "error": result.error.name if result.error else None,

@@ -26,6 +26,11 @@ _FILE_OPTIONS: Final = (
         type=click.Choice([lane.value for lane in Lane]),
         help="For lines that state none.  [default: standard]",
     ),
+    click.option(
+        "--for-claude-code",
+        is_flag=True,
+        help="The answers go into Claude Code: rewrite the words that make it reason at length, and list them.",
+    ),
     click.option("--skip-bad", is_flag=True, help="Leave out lines that cannot be used instead of refusing the file."),
 )
 
@@ -53,6 +58,7 @@ def run_options(given: dict[str, Any]) -> RunOptions:
         format=given["form"],
         template=given["template"],
         lane=Lane(given["lane"] or Lane.STANDARD),
+        for_claude_code=given["for_claude_code"],
         skip_bad=given["skip_bad"],
         retry_failed=given.get("retry_failed", False),
     )

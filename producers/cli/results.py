@@ -35,6 +35,9 @@ Examples:
 @click.option("--lane", type=click.Choice([lane.value for lane in Lane]), help="Of one lane.")
 @click.option("--model", metavar="NAME", help="Which this model answered, as the provider names it.")
 @click.option("--tag", metavar="NAME=VALUE", help="With this tag.")
+@click.option(
+    "--for-claude-code", is_flag=True, help="Rewrite the words that make Claude Code reason at length, and list them."
+)
 @click.option("--in-order", is_flag=True, help="In the order of the run's file; needs --run.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
 @click.option(
@@ -66,14 +69,19 @@ def results(
         "in_input_order": given["in_order"],
     }
     with nullcontext(sys.stdout.buffer) if out is None else whole_file(out) as stream:
-        written = asyncio.run(_export(chosen, limit, form, stream))
+        written = asyncio.run(_export(chosen, limit, form, stream, for_claude_code=given["for_claude_code"]))
     if out is not None:
         remark(f"{written:,} results written to {out}")
 
 
-async def _export(chosen: dict[str, Any], limit: int | None, form: str, stream: BinaryIO) -> int:
+async def _export(
+    chosen: dict[str, Any], limit: int | None, form: str, stream: BinaryIO, *, for_claude_code: bool
+) -> int:
     async with await ResultStore.open(load_settings().store) as store:
-        written = await export(_first(store.results(**chosen), limit), WRITERS[form](stream))
+        found = _first(store.results(**chosen), limit)
+        if for_claude_code:
+            found = (result.for_claude_code() async for result in found)
+        written = await export(found, WRITERS[form](stream))
         stream.flush()
         return written
 

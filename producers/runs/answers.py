@@ -17,7 +17,19 @@ from promptmill.errors import BadInput, PromptmillError
 from promptmill.results import Result
 from promptmill.store import jsontext
 
-FIELDS: Final = ("id", "status", "text", "message", "model", "usage", "cost_usd", "attempts", "quality", "error")
+FIELDS: Final = (
+    "id",
+    "status",
+    "text",
+    "rewrites",
+    "message",
+    "model",
+    "usage",
+    "cost_usd",
+    "attempts",
+    "quality",
+    "error",
+)
 """Of an answer line, in order."""
 
 

@@ -54,7 +54,7 @@ async def enqueue_file(
     throttle = Throttle(on_progress)
     checked = await check(
         file,
-        LineJobs(settings, lane=options.lane),
+        LineJobs(settings, options=options),
         skip_bad=options.skip_bad,
         on_progress=lambda share: throttle.tell(lambda: RunProgress(Phase.CHECKING, share=share)),
     )
@@ -62,7 +62,7 @@ async def enqueue_file(
     ledger = Ledger(checked.usable)
     answers: Counter[Submitted] = Counter()
     with file.reading() as reading:
-        async with aclosing(feed(reading, LineJobs(settings, run=run, lane=options.lane), ledger.is_open)) as pieces:
+        async with aclosing(feed(reading, LineJobs(settings, run=run, options=options), ledger.is_open)) as pieces:
             async for piece in pieces:
                 answers.update(await queue.submit(piece))
                 sent = answers.total()

@@ -67,7 +67,7 @@ async def run_file(
         throttle = Throttle(on_progress)
         checked = await check(
             file,
-            LineJobs(settings, lane=options.lane),
+            LineJobs(settings, options=options),
             skip_bad=options.skip_bad,
             on_progress=lambda share: throttle.tell(lambda: RunProgress(Phase.CHECKING, share=share)),
         )
@@ -99,7 +99,7 @@ class FileRun:
         self._queue = queue
         self._store = store
         self._retry_failed = options.retry_failed
-        self._make = LineJobs(settings, run=self.id, lane=options.lane)
+        self._make = LineJobs(settings, run=self.id, options=options)
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._cancelling = 0 if self._task is None else self._task.cancelling()

@@ -13,8 +13,9 @@ from typing import Any, Final
 import orjson
 
 from producers.files import PromptFile
+from producers.runs.options import RunOptions
 from promptmill.errors import BadJob
-from promptmill.jobs import MAX_ID_BYTES, Lane
+from promptmill.jobs import MAX_ID_BYTES
 from promptmill.lines import job_from_line
 from promptmill.queue import Submission, prepare
 from promptmill.settings import Settings
@@ -54,17 +55,18 @@ def line_id(job_id: str) -> str:
 
 
 class LineJobs:
-    """Makes jobs, ready for the queue, of the lines of one run. `lane` is for lines that state none."""
+    """Makes jobs, ready for the queue, of the lines of one run; `options` speak for lines that do not themselves."""
 
-    def __init__(self, settings: Settings, *, run: str = UNNAMED, lane: Lane = Lane.STANDARD) -> None:
+    def __init__(self, settings: Settings, *, run: str = UNNAMED, options: RunOptions | None = None) -> None:
+        options = options or RunOptions()
         self._settings = settings
         self._run = run
-        self._lane = lane
+        self._defaults = {"lane": options.lane, "for_claude_code": options.for_claude_code}
 
     def __call__(self, line: int, fields: Mapping[str, Any]) -> Submission:
         """Return the job of the line of this number. Raises BadJob or UnknownModel."""
         job = job_from_line(
-            {"lane": self._lane, **fields},
+            {**self._defaults, **fields},
             model=self._settings.model,
             max_tokens=self._settings.max_tokens,
             id=f"{self._run}/{_own_id(line, fields)}",

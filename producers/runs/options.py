@@ -18,6 +18,8 @@ class RunOptions:
     """For CSV: the prompt, with {column} where a cell goes."""
     lane: Lane = Lane.STANDARD
     """For lines that state none."""
+    for_claude_code: bool = False
+    """For lines that do not say whether their answers go into Claude Code."""
     skip_bad: bool = False
     """Leave out lines that cannot be used instead of refusing the file."""
     retry_failed: bool = False

@@ -11,6 +11,7 @@
 | `promptmill:budgets` | set | model classes that have a budget | kept |
 | `promptmill:tenants:<budget>:<lane>` | hash | tenant to the order of its newest job in that lane (see lua/_turns.lua); at most 10,000 and what one call adds | kept |
 | `promptmill:learned:<model class>` | hash | kind of prompt to the means of its answers (see lua/_learned.lua); at most 1,000 | kept |
+| `promptmill:spend` | hash | model class and lane to what was spent in the present hour and day; which caps were told of (see lua/_spend.lua) | kept |
 | `promptmill:idle` | sorted set | workers with free slots; score: when each comes back by itself (ms) | worker |
 | `promptmill:workers` | hash | worker id to what it last said of itself, JSON | worker |
 | `promptmill:run:<run>` | hash | jobs submitted and ended by status, tokens, cost in nano-USD | 30 days after the last change |
@@ -36,6 +37,7 @@ BUDGET: Final = "promptmill:budget:"
 BUDGETS: Final = "promptmill:budgets"
 TENANTS: Final = "promptmill:tenants:"
 LEARNED: Final = "promptmill:learned:"
+SPEND: Final = "promptmill:spend"
 IDLE: Final = "promptmill:idle"
 WORKERS: Final = "promptmill:workers"
 RUN: Final = "promptmill:run:"

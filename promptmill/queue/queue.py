@@ -8,12 +8,14 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from typing import Any, Final
 
 import orjson
 from redis.asyncio import Redis
 
+from promptmill.caps import NANO, CapReached, SpendCap
 from promptmill.errors import LeaseLost
 from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS, Cost, Pace
@@ -99,6 +101,8 @@ class Claims:
     unconfigured: tuple[str, ...]
     """Model classes with jobs but without limits."""
     jobs: tuple[Claim, ...]
+    reached: tuple[CapReached, ...]
+    """Caps of which nobody was told before in their hour or day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,8 @@ class Settlement:
     used: Cost | None = None
     """None: nobody knows, so the reservation stands."""
     cost_nano_usd: int = 0
+    spent_nano_usd: int = 0
+    """What of the cost counts towards caps now: that of the last attempt. Those before went back with a snooze."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,8 @@ class Snooze:
     """Another model for the next request, with its budget and cost; None: as before."""
     budget: str | None = None
     cost: Cost | None = None
+    spent_nano_usd: int = 0
+    """What the request cost."""
 
 
 class Queue:
@@ -184,16 +192,22 @@ class Queue:
                 under_way.cancel()
                 await asyncio.gather(under_way, return_exceptions=True)
 
-    async def claim(self, *, worker: str, lease: timedelta, most: int, token_prefix: str) -> Claims:
-        """Lease at most `most` jobs that may be sent now. `token_prefix` must never have been used before."""
-        wait, unconfigured, jobs = await self._run(
-            "claim", self._now(), worker, _ms(lease.total_seconds()), most, token_prefix
+    async def claim(
+        self, *, worker: str, lease: timedelta, most: int, token_prefix: str, caps: Sequence[SpendCap] = ()
+    ) -> Claims:
+        """Lease at most `most` jobs that may be sent now, and none that one of `caps` parks.
+
+        `token_prefix` must never have been used before.
+        """
+        wait, unconfigured, jobs, reached = await self._run(
+            "claim", self._now(), worker, _ms(lease.total_seconds()), most, token_prefix, _caps(caps)
         )
         wait_ms = float(wait)
         return Claims(
             wait=None if wait_ms == -1 else timedelta(milliseconds=max(0.0, wait_ms)),
             unconfigured=tuple(name.decode("utf-8", "replace") for name in unconfigured),
             jobs=tuple(map(_claim, jobs)),
+            reached=tuple(CapReached(caps[place - 1], Decimal(int(spent)) / NANO) for place, spent in reached),
         )
 
     async def adopt(self, claim: Claim, submission: Submission) -> None:
@@ -216,14 +230,14 @@ class Queue:
         One round trip for every CALL_BYTES of results.
         """
         answers: list[bool] = []
-        args: list[str | bytes | int] = []
+        args: list[str | bytes | int] = [self._now()]
         size = 0
         for number, settlement in enumerate(settlements, start=1):
             args += _settle_args(settlement)
             size += len(settlement.result)
             if size >= CALL_BYTES or number == len(settlements):
                 answers += [answer == _OK for answer in await self._run("settle", *args)]
-                args, size = [], 0
+                args, size = [self._now()], 0
         return answers
 
     async def snooze(self, snooze: Snooze) -> None:
@@ -243,6 +257,7 @@ class Queue:
             "" if snooze.cost is None else snooze.cost.input,
             "" if snooze.cost is None else snooze.cost.output,
             int(snooze.sent),
+            snooze.spent_nano_usd,
         )
         if answer != _OK:
             raise LeaseLost(claim.job_id)
@@ -358,4 +373,24 @@ def _settle_args(settlement: Settlement) -> list[str | bytes | int]:
         "" if used is None else used.input,
         "" if used is None else used.output,
         settlement.cost_nano_usd,
+        settlement.spent_nano_usd,
     ]
+
+
+def _caps(caps: Sequence[SpendCap]) -> bytes:
+    return (
+        orjson.dumps(
+            [
+                (
+                    cap.per,
+                    0 if cap.lane is None else LANES.index(cap.lane) + 1,
+                    cap.model_class or "",
+                    int(cap.usd * NANO),
+                    cap.action,
+                )
+                for cap in caps
+            ]
+        )
+        if caps
+        else b""
+    )

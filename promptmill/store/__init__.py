@@ -15,7 +15,18 @@ try:
 except ImportError:
     raise MissingExtra("the result store", "store") from None
 
+from promptmill.store.aggregates import Latency, Spend, Times
 from promptmill.store.entries import AttemptRecord, Entry, Run, RunTotals, SettledLine
 from promptmill.store.result_store import ResultStore
 
-__all__ = ["AttemptRecord", "Entry", "ResultStore", "Run", "RunTotals", "SettledLine"]
+__all__ = [
+    "AttemptRecord",
+    "Entry",
+    "Latency",
+    "ResultStore",
+    "Run",
+    "RunTotals",
+    "SettledLine",
+    "Spend",
+    "Times",
+]

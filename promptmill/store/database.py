@@ -59,6 +59,12 @@ class Database(Protocol):
     def has_tag(self, tags: sa.ColumnElement[Any], name: str, value: str) -> sa.ColumnElement[bool]:
         """Return whether the tag `name` has `value`."""
 
+    def tag(self, tags: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[str | None]:
+        """Return the value of the tag `name`; null where there is none."""
+
+    def hour(self, time: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+        """Return the number of the hour that `time` is in, counted from the epoch."""
+
 
 def connect(url: str, *, lock_wait: timedelta) -> Database:
     """Return the database at `url`; no connection is made yet.

@@ -46,7 +46,7 @@ class RunTotals:
     counts: Mapping[Status, int]
     """Results by status; a status that no result has is missing."""
     usage: Usage
-    """Sum over the answers; `service_tier` is None."""
+    """Sum over the answers; what is no number is None."""
     cost_usd: Decimal
     """Exact sum over the results whose cost is known."""
     unpriced: int

@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from promptmill.errors import BadSettings, MissingExtra
 from promptmill.store import jsontext
-from promptmill.store.columns import Key, storable
+from promptmill.store.columns import Key, Text, storable
 from promptmill.store.database import T, Work, failures_named
 
 try:
@@ -79,6 +79,14 @@ class PostgresDatabase:
     def has_tag(self, tags: sa.ColumnElement[Any], name: str, value: str) -> sa.ColumnElement[bool]:
         """Return whether the tag `name` has `value`."""
         return sa.type_coerce(tags, postgresql.JSONB).contains({storable(name): storable(value)})
+
+    def tag(self, tags: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[str | None]:
+        """Return the value of the tag `name`; null where there is none."""
+        return sa.type_coerce(sa.type_coerce(tags, postgresql.JSONB)[storable(name)].astext, Text)
+
+    def hour(self, time: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+        """Return the number of the hour that `time` is in, counted from the epoch."""
+        return sa.cast(sa.func.floor(sa.extract("epoch", time) / 3_600), sa.BigInteger)
 
     def _new_engine(self, *, command_timeout: timedelta | None, **options: Any) -> AsyncEngine:
         async def connect() -> Any:

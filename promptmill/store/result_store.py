@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from promptmill.results import Attempt, DeadLetter, Result, Status
-from promptmill.store import letters, migrate, runs
+from promptmill.store import aggregates, letters, migrate, runs
+from promptmill.store.aggregates import Grouping, Latency, Spend
 from promptmill.store.columns import key_of
 from promptmill.store.database import Database, connect
 from promptmill.store.entries import Entry, Run, RunTotals, SettledLine
@@ -129,6 +130,20 @@ class ResultStore:
         """
         chosen = Selection(run=run, status=status, since=since, lane=lane, model=model, tag=tag)
         return self._reading.stream(chosen, in_input_order=in_input_order)
+
+    # What it comes to
+
+    async def spend(self, *, since: datetime, by: Grouping = "model") -> list[Spend]:
+        """Return tokens and money of every request that ended since then, by the hour and by model, lane or tag.
+
+        `by` is "model" (each request counts for the model that it asked, also before a fallback), "lane", or ("tag",
+        its name).
+        """
+        return await self._database.read(partial(aggregates.spend, database=self._database, since=since, by=by))
+
+    async def latency(self, *, since: datetime) -> list[Latency]:
+        """Return exact percentiles of how long the answers since then took, by model and lane."""
+        return await self._database.read(partial(aggregates.latency, since=since))
 
     # Runs
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from promptmill.claude_code import Rewrite
 from promptmill.results import Attempt, DeadLetter, Failure, Result, Status, Usage
 from promptmill.store.entries import Run
 from promptmill.store.schema import attempts, dead_letters, results
@@ -61,6 +62,7 @@ def result_row(result: Result) -> dict[str, Any]:
         "quality": result.quality,
         "text": result.text,
         "message": result.message,
+        "rewrites": None if result.rewrites is None else [rewrite.to_line() for rewrite in result.rewrites],
     }
 
 
@@ -72,7 +74,8 @@ def result_of(row: sa.Row[Any], tried: Iterable[Attempt]) -> Result:
         model=row.model,
         text=row.text,
         message=row.message,
-        usage=None if row.input_tokens is None else Usage(*(getattr(row, name) for name in USAGE_COLUMNS)),
+        rewrites=None if row.rewrites is None else tuple(Rewrite(**item) for item in row.rewrites),
+        usage=None if row.input_tokens is None else _usage_of(row),
         cost_usd=row.cost_pico_usd,
         attempts=tuple(tried),
         quality=row.quality,
@@ -103,6 +106,7 @@ def attempt_row(job_id: str, attempt: Attempt) -> dict[str, Any]:
         "request_id": attempt.request_id,
         "first_byte_ms": attempt.first_byte,
         "usage": None if attempt.usage is None else attempt.usage.to_line(),
+        "cost_pico_usd": attempt.cost_usd,
         **_failure(attempt.failure),
     }
 
@@ -118,7 +122,8 @@ def attempt_of(row: sa.Row[Any]) -> Attempt:
         status_code=row.status_code,
         request_id=row.request_id,
         first_byte=row.first_byte_ms,
-        usage=None if row.usage is None else Usage(**row.usage),
+        usage=None if row.usage is None else Usage.from_line(row.usage),
+        cost_usd=row.cost_pico_usd,
         failure=_failure_of(row),
     )
 
@@ -149,6 +154,11 @@ def run_row(run: Run) -> dict[str, Any]:
 def run_of(row: sa.Row[Any]) -> Run:
     """Return the run that `row` holds."""
     return Run(**row._mapping)  # noqa: SLF001 - as above
+
+
+def _usage_of(row: sa.Row[Any]) -> Usage:
+    told = {name: getattr(row, name) for name in USAGE_COLUMNS}
+    return Usage(**{**told, "web_searches": row.web_searches or 0})  # null in rows that schema 0001 wrote
 
 
 def _usage(usage: Usage | None) -> Row:

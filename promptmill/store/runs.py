@@ -13,7 +13,7 @@ from promptmill.store.entries import Run, RunTotals
 from promptmill.store.rows import USAGE_COLUMNS, run_of, run_row
 from promptmill.store.schema import results, runs
 
-_SUMMED: Final = tuple(name for name in USAGE_COLUMNS if name.endswith("_tokens"))
+_SUMMED: Final = (*(name for name in USAGE_COLUMNS if name.endswith("_tokens")), "web_searches")
 
 
 def save(connection: sa.Connection, database: Database, run: Run) -> None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from promptmill.store.columns import Count, Key, Milliseconds, Picodollars, Tags, Text, Time, json
 
-SCHEMA_VERSION: Final = "0001"
+SCHEMA_VERSION: Final = "0002"
 """The newest revision in `migrations/versions`. Revisions are numbered, so that a later one compares as greater."""
 
 VERSION_TABLE: Final = "promptmill_schema_version"
@@ -42,6 +42,9 @@ results: Final = sa.Table(
     sa.Column("cache_read_tokens", Count),
     sa.Column("thinking_tokens", Count),
     sa.Column("service_tier", Text),
+    sa.Column("web_searches", Count),
+    sa.Column("speed", Text),
+    sa.Column("inference_geo", Text),
     sa.Column("cost_pico_usd", Picodollars),
     sa.Column("error_name", Text),
     sa.Column("error_blame", Text),
@@ -63,6 +66,7 @@ results: Final = sa.Table(
     # Last, because SQLite reads a row from its beginning: what only looks at the columns above never touches these.
     sa.Column("text", Text),
     sa.Column("message", json()),
+    sa.Column("rewrites", json()),
     sa.UniqueConstraint("job_id", name="uq_promptmill_results_job_id"),
 )
 sa.Index("ix_promptmill_results_finished_at", results.c.finished_at, results.c.seq)
@@ -96,11 +100,13 @@ attempts: Final = sa.Table(
     sa.Column("request_id", Text),
     sa.Column("first_byte_ms", Milliseconds),
     sa.Column("usage", json()),
+    sa.Column("cost_pico_usd", Picodollars),
     sa.Column("error_name", Text),
     sa.Column("error_blame", Text),
     sa.Column("error_message", Text),
     sqlite_with_rowid=False,
 )
+sa.Index("ix_promptmill_attempts_ended_at", attempts.c.ended_at)
 
 dead_letters: Final = sa.Table(
     "promptmill_dead_letters",

@@ -23,7 +23,7 @@ from sqlalchemy.dialects import sqlite
 
 from promptmill.errors import StoreUnavailable
 from promptmill.store import jsontext
-from promptmill.store.columns import key_of, storable
+from promptmill.store.columns import Text, key_of, storable
 from promptmill.store.database import T, Work, failures_named
 
 _THREADS: Final = 4
@@ -92,6 +92,16 @@ class SqliteDatabase:
             .correlate(tags.table)
             .exists()
         )
+
+    def tag(self, tags: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[str | None]:
+        """Return the value of the tag `name`; null where there is none."""
+        each = sa.func.json_each(tags).table_valued("key", sa.column("value", Text))
+        return sa.select(each.c.value).where(each.c.key == storable(name)).correlate(tags.table).scalar_subquery()
+
+    def hour(self, time: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+        """Return the number of the hour that `time` is in, counted from the epoch."""
+        whole_second = sa.func.substr(sa.cast(time, sa.Text), 1, 19)  # a half millisecond before the hour is rounded up
+        return sa.cast(sa.func.strftime("%s", whole_second), sa.Integer) // 3_600
 
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts and answers are nobody else's

@@ -1,16 +1,19 @@
--- needs: keys, record, learned, budget, alarm
+-- needs: keys, record, learned, budget, spend, alarm
 -- Lease jobs to a worker: those that may be sent now, in lane order, and no others. A job for which there is no
 -- budget stays in the queue.
 -- ARGV  1 now (ms, or '')   2 worker   3 lease (ms)   4 most jobs to lease   5 prefix of their tokens
--- Returns {wait, {class, ...}, {claim, ...}}
+--       6 caps on spending, as JSON (see _spend.lua), or ''
+-- Returns {wait, {class, ...}, {claim, ...}, {cap, ...}}
 --   wait   ms until this worker should claim again unless it is woken; -1: when one of its jobs has ended
 --   class  model classes with jobs but without limits: configure them and claim again
 --   claim  {id, disposition, token, claims, attempts, lost, route, lane, budget, input and output reserved,
 --          payload or false}
 --          disposition: 'run'; 'cancelled' or 'expired': only to be ended; 'foreign': to be adopted or buried
+--   cap    {place in the JSON, nano-USD spent}: reached, and nobody was told so before in its hour or day
 local now, worker, lease_ms, most, prefix = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local claims, unconfigured = {}, {}
 run_when_full()
+local reached, told = reached_caps(ARGV[6], now)
 
 local function lease(id, record, disposition, cost)
   record.state, record.claims = 'l', record.claims + 1
@@ -70,17 +73,19 @@ local function first_of(class, lane)
   end
 end
 
--- Lanes that are owed a share of the budget go before those above them.
+-- Lanes that are owed a share of the budget go before those above them. Where a cap is reached nobody goes.
 local function head(class, budget)
   for lane = 2, 3 do
-    if budget and is_owed(budget, lane, now) then
+    if budget and is_owed(budget, lane, now) and not is_parked(reached, lane, class) then
       local id, record = first_of(class, lane)
       if id then return id, record end
     end
   end
   for lane = 1, 3 do
-    local id, record = first_of(class, lane)
-    if id then return id, record end
+    if not is_parked(reached, lane, class) then
+      local id, record = first_of(class, lane)
+      if id then return id, record end
+    end
   end
 end
 
@@ -131,4 +136,4 @@ else
   redis.call('ZREM', IDLE, worker)
   ensure_alarm(at, now)
 end
-return { string.format('%.3f', math.ceil(wait * 1000) / 1000), unconfigured, claims } -- never too early
+return { string.format('%.3f', math.ceil(wait * 1000) / 1000), unconfigured, claims, told } -- never too early

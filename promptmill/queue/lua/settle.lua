@@ -1,17 +1,19 @@
--- needs: keys, record, learned, budget
+-- needs: keys, record, learned, budget, spend
 -- Take ended jobs out of Redis, leave their results for whoever waits, and announce them. Needs the leases.
--- ARGV  nine for each job:
+-- ARGV  1 now (ms, or ''); then ten for each job:
 --       id, token, result ('' for none), how long to keep it (ms), run or '', status,
---       input tokens used, output tokens used ('' where nobody knows), cost (nano-USD)
+--       input tokens used, output tokens used ('' where nobody knows), cost (nano-USD),
+--       what of the cost was not counted when the job went back before
 -- Returns for each job, in order: 'OK' or 'LEASE_LOST'.
-local answers = {}
+local now, answers = clock(ARGV[1]), {}
 run_when_full()
-for base = 0, #ARGV - 1, 9 do
+for base = 1, #ARGV - 1, 10 do
   local id, token, result, keep_ms = ARGV[base + 1], ARGV[base + 2], ARGV[base + 3], tonumber(ARGV[base + 4])
   local run, status, input, output = ARGV[base + 5], ARGV[base + 6], ARGV[base + 7], ARGV[base + 8]
   local record = leased_record(id, token)
   if record then
     reconcile(record, input, output)
+    count_spend(record, ARGV[base + 10], now)
     if status == 'succeeded' then learn(record, input, output) end
     redis.call('ZREM', QUEUE, id)
     redis.call('HDEL', JOBS, id)

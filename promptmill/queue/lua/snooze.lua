@@ -1,15 +1,16 @@
--- needs: keys, record, learned, budget, turns, alarm
+-- needs: keys, record, learned, budget, spend, turns, alarm
 -- Give a job back to the queue, at once or until a time; perhaps for another model. Needs the lease.
 -- ARGV  1 now (ms, or '')   2 id   3 token   4 wait (ms; 0: ready at once)   5 attempts used up (0 or 1)
 --       6 input tokens used   7 output tokens used ('' where nobody knows)
 --       8 route   9 budget   10 input   11 output: of the next request ('' as before)
---       12 whether the claim counts as one: 0 where no request was sent
+--       12 whether the claim counts as one: 0 where no request was sent   13 what the request cost (nano-USD)
 -- Returns 'OK' or 'LEASE_LOST'.
 local now, id, wait_ms = clock(ARGV[1]), ARGV[2], tonumber(ARGV[4])
 run_when_full()
 local record = leased_record(id, ARGV[3])
 if not record then return 'LEASE_LOST' end
 reconcile(record, ARGV[6], ARGV[7])
+count_spend(record, ARGV[13], now)
 record.attempts = record.attempts + tonumber(ARGV[5])
 if ARGV[12] == '0' then record.claims = record.claims - 1 end
 if ARGV[9] ~= record.budget then

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from promptmill.claude_code import Rewrite
 from promptmill.results import Attempt, DeadLetter, Failure, Result, Status, Usage
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
@@ -30,12 +31,15 @@ def attempt(number: int = 1, **fields: Any) -> Attempt:
         request_id=f"req_{number}",
         first_byte=timedelta(microseconds=312_345),
         usage=Usage(input_tokens=500, output_tokens=200, service_tier="standard"),
+        cost_usd=Decimal("0.000150000001"),
     )
     return replace(plain, **fields)
 
 
 def overloaded(number: int = 1) -> Attempt:
-    return attempt(number, outcome="overloaded", status_code=529, first_byte=None, usage=None, failure=_OVERLOADED)
+    return attempt(
+        number, outcome="overloaded", status_code=529, first_byte=None, usage=None, cost_usd=None, failure=_OVERLOADED
+    )
 
 
 def answer(job_id: str = "job-1", **fields: Any) -> Result:
@@ -45,12 +49,13 @@ def answer(job_id: str = "job-1", **fields: Any) -> Result:
         status=Status.SUCCEEDED,
         model="claude-haiku-5-5-20261015",
         text="Forty-two.",
+        rewrites=(Rewrite(0, 0, "Thoughts: forty-two.", "Forty-two."),),
         message={
             "type": "message",
             "content": [{"type": "text", "text": "Forty-two."}],
             "stop_reason": "end_turn",
         },
-        usage=Usage(500, 200, 10, 20, 30, 40, "standard"),
+        usage=Usage(500, 200, 10, 20, 30, 40, "standard", 3, "fast", "us"),
         cost_usd=Decimal("0.000150000001"),
         attempts=(overloaded(1), attempt(2)),
         quality={
@@ -83,10 +88,11 @@ def failed(job_id: str = "job-1", **fields: Any) -> Result:
         status=Status.FAILED,
         model=None,
         text=None,
+        rewrites=None,
         message=None,
         usage=None,
         cost_usd=None,
-        attempts=(attempt(1, outcome="invalid_request", status_code=400, usage=None, failure=_REFUSED),),
+        attempts=(attempt(1, outcome="invalid_request", status_code=400, usage=None, cost_usd=None, failure=_REFUSED),),
         quality=None,
         error=_REFUSED,
         latency=None,

@@ -83,6 +83,7 @@ jobs = st.builds(
     run=st.none() | names,
     position=st.none() | st.integers(1, 10**12),
     max_attempts=st.none() | st.integers(1, 100),
+    for_claude_code=st.booleans(),
     keep_result=st.none() | st.timedeltas(timedelta(0), timedelta(days=3_650)),
 )
 
@@ -97,7 +98,7 @@ def test_every_field_of_a_job_comes_back_as_it_was(job, enqueued_at):
 def test_the_strategies_above_leave_no_field_of_a_job_out():
     assert set(Job.model_fields) - {"version"} == {
         "id", "request", "lane", "not_before", "deadline", "fallbacks", "expect", "tags", "run", "position",
-        "max_attempts", "keep_result",
+        "max_attempts", "for_claude_code", "keep_result",
     }  # fmt: skip
 
 

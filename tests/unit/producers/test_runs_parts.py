@@ -14,10 +14,12 @@ from producers.files.seen import SeenIds
 from producers.runs.counters import Spent
 from producers.runs.identity import MAX_LINE_ID_BYTES, RUN_ID_CHARS, UNNAMED, LineJobs, line_id, run_id
 from producers.runs.ledger import Ledger, Line
+from producers.runs.options import RunOptions
 from producers.runs.progress import RateMeter, time_left
 from producers.runs.quantiles import ERROR, Quantiles
 from producers.runs.summary import Mean, SummaryCollector
 from promptmill.errors import BadJob
+from promptmill.jobs import Lane
 from promptmill.results import Attempt, Failure, Result, Status, Usage
 
 T0 = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -73,7 +75,7 @@ def test_the_longest_line_id_still_makes_a_job(settings):
 
 
 def test_a_lane_for_the_whole_file_leaves_a_lines_own_alone(settings):
-    make = LineJobs(settings, lane="overnight")
+    make = LineJobs(settings, options=RunOptions(lane=Lane.OVERNIGHT))
     assert make(1, {"prompt": "x"}).job.lane == "overnight"
     assert make(1, {"prompt": "x", "lane": "interactive"}).job.lane == "interactive"
 
