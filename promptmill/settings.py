@@ -145,6 +145,10 @@ class Settings(BaseSettings):
     """Quality metrics of your own, beside the built-in ones: each "module:attribute" names a `worker.quality.Metric`.
     What a plug-in is and may do: docs/quality-plugins.md."""
 
+    false_alarm_every: Positive = 100_000
+    """Answers after which one false alarm about their quality is granted, whatever the number of metrics and series.
+    A tenth of it notices changes about a sixth sooner."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Of the worker's log; a line a job at `info`."""
     log_format: Literal["json", "console"] = "json"

@@ -2,7 +2,7 @@
 
 from promptmill.queue.connection import connect
 from promptmill.queue.queue import Claim, Claims, Disposition, Queue, Renewal, Settlement, Snooze, Submitted
-from promptmill.queue.submission import Submission, expected_cost, prepare
+from promptmill.queue.submission import Submission, expected_cost, kind_of, prepare
 
 __all__ = [
     "Claim",
@@ -16,5 +16,6 @@ __all__ = [
     "Submitted",
     "connect",
     "expected_cost",
+    "kind_of",
     "prepare",
 ]

@@ -6,6 +6,6 @@ means), detector (when that is certain).
 
 from worker.monitoring.baseline import Baseline
 from worker.monitoring.detector import Detector, Found
-from worker.monitoring.series import OVERALL, Change, Series, SeriesKey
+from worker.monitoring.series import OVERALL, Change, Series
 
-__all__ = ["OVERALL", "Baseline", "Change", "Detector", "Found", "Series", "SeriesKey"]
+__all__ = ["OVERALL", "Baseline", "Change", "Detector", "Found", "Series"]

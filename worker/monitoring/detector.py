@@ -93,6 +93,15 @@ class Detector:
         self._learns = False
         self._adopt(baseline)
 
+    def start_over(self) -> None:
+        """Take what was found for chance, or mended: answers are compared with the same baseline, from zero."""
+        if self._baseline is not None:
+            self._start_over()
+
+    def relearn(self) -> None:
+        """Take the answers as they are from now on: the next ones make a new baseline."""
+        self._baseline, self._raised, self._learns, self._first = None, None, True, []
+
     def observe(self, value: float, at: int) -> Found | None:
         """Take the value of the series' next answer. `at` tells answers apart and grows, with gaps or without."""
         self._seen += 1

@@ -18,19 +18,6 @@ OVERALL: Final = "overall"
 that move a little show here long before one of them could be told from chance."""
 
 
-class SeriesKey(NamedTuple):
-    """Which answers are comparable."""
-
-    asked: str
-    """The model that the job named first."""
-    model: str
-    """The model that was asked for the answer: after a fallback another one. Not the one that the answer says it is
-    from: a provider that answers with another model than was asked for is just what is to be found."""
-    kind: str
-    """The job's tag `kind`, or a hash of its system prompt: a new prompt makes a new series."""
-    lane: str
-
-
 class Change(NamedTuple):
     """What was found in one metric of a series."""
 
@@ -65,9 +52,9 @@ class Series:
         """The metrics that make the overall one: fixed once, so that it always means the same."""
         self._overall = _detector(None if together is None else kept["overall"], "amount", "higher", every, OVERALL)
 
-    def __getitem__(self, metric: str) -> Detector:
-        """Return the detector of a metric. Raises KeyError where it is not watched."""
-        return self._overall if metric == OVERALL else self._detectors[metric]
+    def detector(self, metric: str) -> Detector | None:
+        """Return what watches a metric, or all of them together (`OVERALL`); None where nothing does."""
+        return self._overall if metric == OVERALL else self._detectors.get(metric)
 
     def observe(self, quality: Mapping[str, Any], at: int) -> list[Change]:
         """Take the metrics of the next answer, of which any may be missing; return what they lead to.

@@ -34,7 +34,7 @@ class PlugIns:
     """
 
     def __init__(self, metrics: Iterable[Metric] = (), *, new_thread: Callable[[], Thread] | None = None) -> None:
-        self._metrics = list(metrics)
+        self.metrics = tuple(metrics)
         self._new_thread = new_thread or Thread
         self._late: dict[str, int] = {}
         self._thread: Thread | None = None
@@ -45,7 +45,7 @@ class PlugIns:
 
         Raises BadSettings where there is none, where it is not a `Metric`, or where its name is taken.
         """
-        seen = {metric.name for metric in METRICS} | {"instructions"}
+        seen = {metric.name for metric in METRICS} | {"instructions", "overall"}
         metrics = [_import(name) for name in names]
         for metric in metrics:
             if metric.name in seen:
@@ -55,7 +55,7 @@ class PlugIns:
 
     def measure(self, subject: Subject, *, job: str) -> dict[str, Value]:
         """Return the value of each plug-in by name; None where it does not apply, failed, or is switched off."""
-        return {metric.name: self._measure(metric, subject, job) for metric in self._metrics}
+        return {metric.name: self._measure(metric, subject, job) for metric in self.metrics}
 
     def _measure(self, metric: Metric, subject: Subject, job: str) -> Value:
         if self._late.get(metric.name, 0) >= _MAX_LATE:

@@ -37,7 +37,7 @@ def replay(scenario: Scenario, before: Pool, after: Pool, rng: Random) -> Replay
     series = Series(METRICS, false_alarm_every=FALSE_ALARM_EVERY)
     for at in range(HEALTHY):
         series.observe(rng.choice(before), at)
-    raised = {name for name in (*(metric.name for metric in METRICS), OVERALL) if series[name].is_raised}
+    raised = {name for name in (*(metric.name for metric in METRICS), OVERALL) if series.detector(name).is_raised}
     for at in range(HEALTHY, HEALTHY + GIVEN_UP):
         answer = rng.choice(after if rng.random() < scenario.share else before)
         for metric, found in series.observe(answer, at):

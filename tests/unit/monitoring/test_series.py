@@ -26,8 +26,8 @@ def test_a_change_names_the_metric_that_moved() -> None:
         for change in series.observe({**answer(rng), "two": rng.gauss(0.55, 0.1)}, at)
     ]
     assert "two" in {change.metric for change in changes} <= {"two", OVERALL}
-    assert series["two"].is_raised
-    assert not series["one"].is_raised
+    assert series.detector("two").is_raised
+    assert not series.detector("one").is_raised
 
 
 def test_what_moves_a_little_in_every_metric_shows_first_in_all_of_them_together() -> None:
@@ -47,7 +47,7 @@ def test_a_metric_that_gets_its_baseline_late_does_not_change_what_all_of_them_t
         if at % 5:
             del given["five"]  # its baseline comes after 2,000 answers
         assert series.observe(given, at) == []
-    assert series["five"].baseline is not None
+    assert series.detector("five").baseline is not None
     assert series.to_json()["together"] == ["four", "one", "three", "two"]
 
 
@@ -57,16 +57,16 @@ def test_all_of_them_together_begin_anew_when_one_is_no_longer_measured() -> Non
     for at in range(2_000):
         series.observe(answer(rng), at)
     again = Series(METRICS[:4], false_alarm_every=EVERY, stored=series.to_json())
-    assert series[OVERALL].baseline is not None
-    assert again[OVERALL].baseline is None
-    assert again["one"].baseline == series["one"].baseline
+    assert series.detector(OVERALL).baseline is not None
+    assert again.detector(OVERALL).baseline is None
+    assert again.detector("one").baseline == series.detector("one").baseline
 
 
 @pytest.mark.parametrize("value", [None, "fluent", float("nan"), float("inf"), 10**400, [1], {"a": 1}])
 def test_a_value_that_is_no_number_is_left_out(value: object) -> None:
     series = Series(METRICS, false_alarm_every=EVERY)
     assert series.observe({"one": value}, 1) == []
-    assert series["one"].to_json()["seen"] == 0
+    assert series.detector("one").to_json()["seen"] == 0
 
 
 def test_a_series_that_was_stored_goes_on_and_a_metric_that_is_new_begins_to_learn() -> None:
@@ -76,10 +76,10 @@ def test_a_series_that_was_stored_goes_on_and_a_metric_that_is_new_begins_to_lea
         series.observe(answer(rng), at)
     stored = json.loads(json.dumps(series.to_json()))
     again = Series(METRICS, false_alarm_every=EVERY, stored=stored)
-    assert again["one"].baseline == series["one"].baseline
-    assert again["five"].baseline is None
+    assert again.detector("one").baseline == series.detector("one").baseline
+    assert again.detector("five").baseline is None
 
 
 def test_more_metrics_raise_the_bar_for_each_of_them() -> None:
     few, many = Series(METRICS[:1], false_alarm_every=EVERY), Series(METRICS, false_alarm_every=EVERY)
-    assert many["one"]._false_alarm_every == 3 * few["one"]._false_alarm_every
+    assert many.detector("one")._false_alarm_every == 3 * few.detector("one")._false_alarm_every
