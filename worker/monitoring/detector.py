@@ -27,7 +27,9 @@ FIRST: Final = 400
 LEARNED: Final = 10_000
 """Answers after which a baseline stays as it is: one that went on would follow answers that get worse by and by."""
 _BLOCK: Final = 250
-"""Answers are learned in blocks, and each block only when the next one has passed without suspicion."""
+_PART: Final = 4
+"""Answers are learned in blocks, and each block only when the next one has passed without suspicion. A block is a
+quarter of what was learned before: what changes slowly is found before it can blend in."""
 _CALM: Final = 0.3
 """Share of the threshold below which a sum raises no suspicion."""
 _LOWEST_THRESHOLD: Final = 5.0
@@ -154,6 +156,7 @@ class Detector:
         granted = self._false_alarm_every * len(watched) * _RARER
         self._thresholds = [max(_LOWEST_THRESHOLD, math.log(granted * way.information)) for way in watched]
         self._watched = watched
+        self._block = max(_BLOCK, baseline.size // _PART)
 
     def _start_over(self) -> None:
         """Forget what the sums and the answers that were not yet learned tell."""
@@ -168,7 +171,7 @@ class Detector:
         """Let a block of answers wait until the answers after it have shown that nothing had changed."""
         self._this_block[place] += 1
         self._waiting += 1
-        if self._waiting < _BLOCK or self._baseline is None:
+        if self._waiting < self._block or self._baseline is None:
             return
         if all(reached < _CALM * limit for reached, limit in zip(self._sums, self._thresholds, strict=True)):
             self._use(self._baseline.with_more(self._last_block))

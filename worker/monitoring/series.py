@@ -16,6 +16,8 @@ own answers alone, a series would need 20,000 of them before one fault in a hund
 OVERALL: Final = "overall"
 """Not measured but reckoned: how bad an answer is in all metrics together, as the sum of their surprises. Many metrics
 that move a little show here long before one of them could be told from chance."""
+_SEVERAL: Final = 2
+"""Metrics that at least make the overall one."""
 
 
 class Change(NamedTuple):
@@ -45,6 +47,7 @@ class Series:
             metric.name: _detector(kept["metrics"].get(metric.name), metric.kind, metric.worse, every, metric.name)
             for metric in metrics
         }
+        self._directed = [metric.name for metric in metrics if metric.worse != "either"]
         together = kept.get("together")
         if together is not None and not self._detectors.keys() >= set(together):
             together = None  # one of them is no longer measured: their sum means something else, and begins anew
@@ -64,19 +67,24 @@ class Series:
         changes = []
         self._seen += 1
         if self._together is None and self._seen >= 2 * FIRST:
-            ready = (name for name, detector in self._detectors.items() if detector.baseline is not None)
-            self._together = frozenset(ready)
+            self._together = frozenset(name for name in self._directed if self._detectors[name].baseline is not None)
         together = self._together or frozenset()
         surprise = 0.0
+        is_known = False
         for name, detector in self._detectors.items():
             value = _number(quality.get(name))
             if value is None:
                 continue
             if (found := detector.observe(value, at)) is not None:
                 changes.append(Change(name, found))
+            is_known |= detector.is_raised
             if name in together:
                 surprise += detector.surprise
-        if surprise and (found := self._overall.observe(surprise, at)) is not None:
+        if len(together) < _SEVERAL:
+            return changes
+        if is_known and not self._overall.is_raised:
+            self._overall.start_over()  # what a metric has an alarm for by itself is no news
+        elif surprise and (found := self._overall.observe(surprise, at)) is not None:
             changes.append(Change(OVERALL, found))
         return changes
 

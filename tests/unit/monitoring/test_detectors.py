@@ -115,9 +115,11 @@ def test_nothing_is_found_before_there_is_a_baseline() -> None:
 def test_a_baseline_learns_until_it_has_seen_enough() -> None:
     rng = Random(8)
     detector = Detector("flag", "higher", false_alarm_every=EVERY)
-    feed(detector, flags(rng, 0.3, LEARNED + 2_000))
+    feed(detector, flags(rng, 0.3, 2 * LEARNED))
     assert detector.baseline is not None
-    assert LEARNED <= detector.baseline.size < LEARNED + 500
+    assert LEARNED <= (learned := detector.baseline.size) < 1.25 * LEARNED
+    feed(detector, flags(rng, 0.3, LEARNED), 2 * LEARNED)
+    assert detector.baseline.size == learned
 
 
 def test_answers_of_a_change_that_is_being_found_are_not_learned() -> None:

@@ -62,6 +62,19 @@ def test_all_of_them_together_begin_anew_when_one_is_no_longer_measured() -> Non
     assert again.detector("one").baseline == series.detector("one").baseline
 
 
+def test_what_a_metric_has_an_alarm_for_by_itself_is_not_said_again_of_all_together() -> None:
+    rng = Random(6)
+    series = Series(METRICS, false_alarm_every=EVERY)
+    for at in range(2_000):
+        series.observe(answer(rng), at)
+    changes = [
+        change
+        for at in range(2_000, 3_000)
+        for change in series.observe({**answer(rng), "two": rng.gauss(0.4, 0.1)}, at)
+    ]
+    assert [change.metric for change in changes] == ["two"]
+
+
 @pytest.mark.parametrize("value", [None, "fluent", float("nan"), float("inf"), 10**400, [1], {"a": 1}])
 def test_a_value_that_is_no_number_is_left_out(value: object) -> None:
     series = Series(METRICS, false_alarm_every=EVERY)
