@@ -10,7 +10,7 @@ OUT ?= answers.jsonl
 .PHONY: help install demo run test check format types lint contracts fast bench docs clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## Make .venv with everything in it
 
@@ -49,6 +49,9 @@ fast:
 
 bench: install ## Benchmarks: ratios measured side by side in one run
 	@$(BIN)/python -m tests.bench
+
+bench-quality: install ## The incident of 2025 replayed: how soon worse answers are noticed, and false alarms
+	@$(BIN)/python -m tests.bench.quality $(SEEDS)
 
 docs: install ## Write the generated pages of docs/
 	@$(BIN)/python docs/generate.py

@@ -197,6 +197,10 @@ class Result:
     """Metric name to value; see `worker.quality`."""
     error: Failure | None = None
     lane: str = "standard"
+    asked_model: str | None = None
+    """The model that the job named first."""
+    kind: str = ""
+    """Which prompts are alike: the tag `kind`, or a hash of the system prompt."""
     tags: Mapping[str, str] = field(default_factory=dict)
     run: str | None = None
     position: int | None = None
@@ -238,6 +242,8 @@ class Result:
             "quality": self.quality,
             "error": None if self.error is None else self.error.to_line(),
             "lane": self.lane,
+            "asked_model": self.asked_model,
+            "kind": self.kind,
             "tags": dict(self.tags),
             "run": self.run,
             "position": self.position,
@@ -271,6 +277,8 @@ class Result:
             quality=line.get("quality"),
             error=None if line.get("error") is None else Failure(**line["error"]),
             lane=line.get("lane") or "standard",
+            asked_model=line.get("asked_model"),
+            kind=line.get("kind") or "",
             tags=line.get("tags") or {},
             run=line.get("run"),
             position=line.get("position"),

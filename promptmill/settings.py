@@ -165,6 +165,10 @@ class Settings(BaseSettings):
     traces: bool = False
     """Send OpenTelemetry traces over OTLP; OTEL_EXPORTER_OTLP_ENDPOINT says where."""
 
+    false_alarm_every: Positive = 100_000
+    """Answers after which one false alarm about their quality is granted, whatever the number of metrics and series.
+    A tenth of it notices changes about a sixth sooner."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Of the worker's log; a line a job at `info`."""
     log_format: Literal["json", "console"] = "json"

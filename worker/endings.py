@@ -14,7 +14,7 @@ import structlog
 from promptmill.caps import NANO
 from promptmill.jobs import Job
 from promptmill.pacing import Cost
-from promptmill.queue import Claim, Settlement, keys
+from promptmill.queue import Claim, Settlement, keys, kind_of
 from promptmill.results import Attempt, DeadLetter, Failure, Result, Status, Usage
 from promptmill.settings import Settings
 from promptmill.store import Entry
@@ -200,6 +200,8 @@ class Endings:
             attempts=attempts,
             cost_usd=total_cost(attempts),
             lane=job.lane.value,
+            asked_model=job.model,
+            kind=kind_of(job),
             tags=job.tags,
             run=job.run,
             position=job.position,

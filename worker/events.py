@@ -51,6 +51,12 @@ that the cap is for until the hour or day is over"""
 PRICE_UNKNOWN: Final = "price_unknown"
 """model: said once for each; the cost of its jobs is left empty"""
 
+ANSWERS_WORSE: Final = "answers_worse"
+"""asked_model, model, kind, lane, metric, direction, way, since, answers, once_in: an alarm was raised; `promptmill
+alarms` shows its evidence"""
+ANSWERS_RECOVERED: Final = "answers_recovered"
+"""asked_model, model, kind, lane, metric: the alarm was resolved, answers are again as they were"""
+
 REDIS_AWAY: Final = "redis_away"
 """error: nothing is sent until it is back"""
 REDIS_BACK: Final = "redis_back"

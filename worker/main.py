@@ -17,13 +17,15 @@ from promptmill.queue import Queue, keys
 from promptmill.results import Status
 from promptmill.settings import Settings
 from promptmill.store import ResultStore
+from promptmill.tasks import end
 from worker import events
 from worker.engine import PacedWorker, arq_pool, arq_redis_settings
 from worker.leases import Lease
 from worker.logs import configure_logs
+from worker.monitoring.watcher import Watcher
 from worker.pipeline import Pipeline
 from worker.provider import Provider
-from worker.quality import PlugIns
+from worker.quality import METRICS, PlugIns
 from worker.recorder import Recorder
 from worker.telemetry import exposition, make_meters, start_exporting
 
@@ -67,6 +69,13 @@ def build_worker(
         stack.callback(_say_stopped, worker, pipeline)
         if settings.traces:
             stack.push_async_callback(asyncio.to_thread, start_exporting())
+        watcher = Watcher(
+            store,
+            (*METRICS, *plug_ins.metrics),
+            name=worker.name,
+            false_alarm_every=settings.false_alarm_every,
+        )
+        stack.push_async_callback(end, asyncio.create_task(watcher.keep()))
         await worker.configure({settings.class_of(settings.model)})
         await _say_what_redis_may_lose(settings.redis_url or "")
         return pipeline.run

@@ -1,18 +1,9 @@
 """The queue in Redis: one typed method for each script."""
 
 from promptmill.queue.connection import connect
-from promptmill.queue.queue import (
-    Claim,
-    Claims,
-    Disposition,
-    Queue,
-    Renewal,
-    Settlement,
-    Snooze,
-    Submitted,
-)
+from promptmill.queue.queue import Claim, Claims, Disposition, Queue, Renewal, Settlement, Snooze, Submitted
 from promptmill.queue.report import Effect, Report, Standing
-from promptmill.queue.submission import Submission, expected_cost, prepare
+from promptmill.queue.submission import Submission, expected_cost, kind_of, prepare
 
 __all__ = [
     "Claim",
@@ -29,5 +20,6 @@ __all__ = [
     "Submitted",
     "connect",
     "expected_cost",
+    "kind_of",
     "prepare",
 ]

@@ -40,11 +40,16 @@ class Submission:
 
     @property
     def kind(self) -> str:
-        """Whose answers tell what the job will take: of the same tag `kind`, or system prompt; empty: nobody's."""
-        if named := self.job.tags.get(KIND_TAG):
-            return named[:LONGEST_NAME]
-        system = self.job.request.get("system")
-        return hashlib.blake2s(orjson.dumps(system), digest_size=4).hexdigest() if system else ""
+        """Whose answers tell what the job will take."""
+        return kind_of(self.job)
+
+
+def kind_of(job: Job) -> str:
+    """Return which prompts are alike: by the tag `kind`, else by the system prompt; empty where there is neither."""
+    if named := job.tags.get(KIND_TAG):
+        return named[:LONGEST_NAME]
+    system = job.request.get("system")
+    return hashlib.blake2s(orjson.dumps(system), digest_size=4).hexdigest() if system else ""
 
 
 def prepare(job: Job, settings: Settings, *, now: datetime | None = None) -> Submission:

@@ -62,6 +62,13 @@ class Database(Protocol):
     def tag(self, tags: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[str | None]:
         """Return the value of the tag `name`; null where there is none."""
 
+    def wait_for_writers(self, connection: sa.Connection, table: sa.Table) -> None:
+        """Return when each row of `table` that was given a number is committed, or never will be.
+
+        Until the transaction of `connection`, one that writes, is over, no other is given a number: whoever reads up to
+        the highest one, and next time on from there, misses none.
+        """
+
     def hour(self, time: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
         """Return the number of the hour that `time` is in, counted from the epoch."""
 

@@ -84,6 +84,10 @@ class PostgresDatabase:
         """Return the value of the tag `name`; null where there is none."""
         return sa.type_coerce(sa.type_coerce(tags, postgresql.JSONB)[storable(name)].astext, Text)
 
+    def wait_for_writers(self, connection: sa.Connection, table: sa.Table) -> None:
+        """Lock the table: granted when whoever writes has committed; until the transaction ends nobody else begins."""
+        connection.execute(sa.text(f"LOCK TABLE {table.name} IN SHARE MODE"))
+
     def hour(self, time: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
         """Return the number of the hour that `time` is in, counted from the epoch."""
         return sa.cast(sa.func.floor(sa.extract("epoch", time) / 3_600), sa.BigInteger)

@@ -16,6 +16,7 @@ from promptmill.store.database import Database, connect
 from promptmill.store.entries import Entry, Run, RunTotals, SettledLine
 from promptmill.store.reading import Reading, Selection
 from promptmill.store.recording import Batch, Recording
+from promptmill.store.watching import Watching
 
 LOCK_WAIT: Final = timedelta(seconds=30)
 """How long other processes may hold a SQLite file's write lock, each for milliseconds, before that is a failure."""
@@ -35,6 +36,8 @@ class ResultStore:
         self._database = database
         self._recording = Recording(database)
         self._reading = Reading(database)
+        self.watching = Watching(database)
+        """What the watcher of answers reads and writes, and alarms."""
 
     @classmethod
     async def open(cls, url: str, *, migrate: bool = True, lock_wait: timedelta = LOCK_WAIT) -> Self:

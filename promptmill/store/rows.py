@@ -46,6 +46,9 @@ def result_row(result: Result) -> dict[str, Any]:
         "status": result.status.value,
         "model": result.model,
         "lane": result.lane,
+        "asked_model": result.asked_model,
+        "sent_model": result.attempts[-1].model if result.ok and result.attempts else None,
+        "kind": result.kind,
         "run": result.run,
         "position": result.position,
         "submitted_at": result.submitted_at,
@@ -81,6 +84,8 @@ def result_of(row: sa.Row[Any], tried: Iterable[Attempt]) -> Result:
         quality=row.quality,
         error=_failure_of(row),
         lane=row.lane,
+        asked_model=row.asked_model,
+        kind=row.kind or "",  # null in rows that schema 0002 wrote
         tags=row.tags,
         run=row.run,
         position=row.position,

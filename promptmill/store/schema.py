@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from promptmill.store.columns import Count, Key, Milliseconds, Picodollars, Tags, Text, Time, json
 
-SCHEMA_VERSION: Final = "0002"
+SCHEMA_VERSION: Final = "0003"
 """The newest revision in `migrations/versions`. Revisions are numbered, so that a later one compares as greater."""
 
 VERSION_TABLE: Final = "promptmill_schema_version"
@@ -28,6 +28,11 @@ results: Final = sa.Table(
     sa.Column("status", Text, nullable=False),
     sa.Column("model", Text),
     sa.Column("lane", Text, nullable=False),
+    # With the lane they make the series of an answer. `model` is the name that the provider answered with, `sent_model`
+    # the one that the request named: another than `asked_model` after a fallback.
+    sa.Column("asked_model", Text),
+    sa.Column("sent_model", Text),
+    sa.Column("kind", Text),
     sa.Column("run", Key),
     sa.Column("position", Count),
     sa.Column("submitted_at", Time),
@@ -134,4 +139,51 @@ runs: Final = sa.Table(
     sa.Column("options", json(), nullable=False),
     sa.Column("started_at", Time, nullable=False),
     sa.Column("finished_at", Time),
+)
+
+series: Final = sa.Table(
+    "promptmill_series",
+    metadata,
+    sa.Column("asked_model", Key, primary_key=True),
+    sa.Column("model", Key, primary_key=True),
+    sa.Column("kind", Key, primary_key=True),
+    sa.Column("lane", Key, primary_key=True),
+    # What `worker.monitoring.Series` keeps. Nobody else reads it.
+    sa.Column("state", json(), nullable=False),
+)
+
+alarms: Final = sa.Table(
+    "promptmill_alarms",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), sa.Identity(), primary_key=True),
+    sa.Column("asked_model", Key, nullable=False),
+    sa.Column("model", Key, nullable=False),
+    sa.Column("kind", Key, nullable=False),
+    sa.Column("lane", Key, nullable=False),
+    sa.Column("metric", Text, nullable=False),
+    sa.Column("direction", Text, nullable=False),
+    sa.Column("way", Text, nullable=False),
+    sa.Column("since", Time, nullable=False),
+    sa.Column("raised_at", Time, nullable=False),
+    sa.Column("answers", Count, nullable=False),
+    sa.Column("once_in", Count, nullable=False),
+    sa.Column("evidence", json(), nullable=False),
+    sa.Column("state", Text, nullable=False),
+    sa.Column("acknowledged_at", Time),
+    sa.Column("resolved_at", Time),
+    sa.Column("resolution", Text),
+    # False until the watcher has done to the series what its owner's resolution says.
+    sa.Column("obeyed", sa.Boolean, nullable=False),
+)
+sa.Index("ix_promptmill_alarms_raised_at", alarms.c.raised_at, alarms.c.id)
+
+watch: Final = sa.Table(
+    "promptmill_watch",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    # Results up to this one have been watched. Moves in the transaction that writes what was found in them.
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    # The worker that watches, and until when nobody else need try. Only spares work: `seq` keeps two apart.
+    sa.Column("watcher", Text, nullable=False),
+    sa.Column("held_until", Time, nullable=False),
 )

@@ -98,6 +98,9 @@ class SqliteDatabase:
         each = sa.func.json_each(tags).table_valued("key", sa.column("value", Text))
         return sa.select(each.c.value).where(each.c.key == storable(name)).correlate(tags.table).scalar_subquery()
 
+    def wait_for_writers(self, connection: sa.Connection, table: sa.Table) -> None:
+        """Do nothing: only one connection writes at a time, and this transaction is the one."""
+
     def hour(self, time: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
         """Return the number of the hour that `time` is in, counted from the epoch."""
         whole_second = sa.func.substr(sa.cast(time, sa.Text), 1, 19)  # a half millisecond before the hour is rounded up

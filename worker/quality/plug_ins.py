@@ -47,7 +47,7 @@ class PlugIns:
 
         Raises BadSettings where there is none, where it is not a `Metric`, or where its name is taken.
         """
-        seen = {metric.name for metric in METRICS} | {"instructions"}
+        seen = {metric.name for metric in METRICS} | {"instructions", "overall"}
         metrics = [_import(name) for name in names]
         for metric in metrics:
             if metric.name in seen:
