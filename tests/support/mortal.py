@@ -166,28 +166,27 @@ async def work(steps: Steps, settings: dict[str, Any], *, ahead: float) -> None:
     await engine.close()
 
 
-async def produce(steps: Steps, settings: dict[str, Any], *, prompts: str, out: str, window: int) -> None:
-    """Work a file of prompts off; somebody else runs the workers."""
+async def produce(steps: Steps, settings: dict[str, Any], *, prompts: str, out: str, piece: int) -> None:
+    """Work a file of prompts off, `piece` jobs at a time; somebody else runs the workers."""
     from redis.asyncio import Redis
 
+    import producers.runs.feed
     from producers.runs import RunOptions, run_file
     from producers.runs.answers import AnswersFile
     from promptmill.queue import Queue, connect
     from promptmill.settings import Settings
     from promptmill.store import ResultStore
 
+    producers.runs.feed.PIECE = piece  # type: ignore[misc]
     made = Settings.model_validate(settings)
     queue = Queue(connect(str(made.redis_url)))
     async with await ResultStore.open(made.store) as store:
         steps.of_the_store()
         steps.around(Redis, "execute_command", lambda _redis, name, *_: str(name).lower())
-        steps.around(AnswersFile, "write", lambda *_: "answer")
         steps.around(AnswersFile, "publish", lambda *_: "publish")
         steps.around(os, "fsync", lambda *_: "fsync")
         steps.around(Path, "replace", lambda *_: "replace")
-        await run_file(
-            Path(prompts), Path(out), made, queue=queue, store=store, options=RunOptions(window=window)
-        )
+        await run_file(Path(prompts), Path(out), made, queue=queue, store=store, options=RunOptions(window=piece))
 
 
 LIVES: Final = {"work": work, "produce": produce}
