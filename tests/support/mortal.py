@@ -200,8 +200,9 @@ def live(
 
 async def warm_up() -> None:
     """Import, and have made on first use, what every life would otherwise spend most of its time on."""
-    import httpcore2
-    import producers.runs
+    import httpcore2  # noqa: F401 - as the next two
+
+    import producers.runs  # noqa: F401
     import worker.main  # noqa: F401
     from promptmill.results import Usage
     from tests.support.providers import ScriptedApi
@@ -227,7 +228,7 @@ def serve() -> None:
             try:
                 live(writing, **json.loads(line))
                 code = 0
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - its end is told by its code
                 traceback.print_exc()
             finally:
                 os._exit(code)

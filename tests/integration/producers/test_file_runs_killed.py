@@ -114,7 +114,7 @@ def run():
         yield run
 
 
-async def test_a_run_killed_at_each_step_goes_on_where_it_stopped(tmp_path, run, settings, server, store, worker):
+async def test_a_run_killed_at_each_step_goes_on_where_it_stopped(tmp_path, run, settings, server, store, worker):  # noqa: PLR0917
     """Each life has a file of its own name: another run, with jobs of its own."""
     working = asyncio.create_task(worker.serve())
     redis = connect(server.url)

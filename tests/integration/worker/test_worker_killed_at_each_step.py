@@ -1,6 +1,6 @@
 """A worker killed with SIGKILL at each of its steps, one life after the other, until one runs through; after each death
-another worker finishes. Nothing is lost (I1), each job has one result (I2), an answer that was committed is not paid for
-again, and a death costs at most one request more (I6). Requests are counted where they arrive."""
+another worker finishes. Nothing is lost (I1), each job has one result (I2), an answer that was committed is not paid
+for again, and a death costs at most one request more (I6). Requests are counted where they arrive."""
 
 from __future__ import annotations
 
