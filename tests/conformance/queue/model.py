@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -57,7 +58,7 @@ class Spent:
             self._events.append((empty_at, {d: paces[d].burst for d in DIMENSIONS}))
 
     def grant(self, cost: Cost, now: float) -> None:
-        """I4: in every window that ends now, no more than r * t + b; a last one larger than the burst counts as that."""
+        """I4: in every window that ends now no more than r * t + b; a last one above the burst counts as the burst."""
         for d in DIMENSIONS:
             pace, total = self._paces[d], min(getattr(cost, d), self._paces[d].burst)
             for at, amounts in reversed(self._events):
@@ -99,13 +100,13 @@ class Model:
         job = self.jobs.get(claim.job_id)
         return job if job and job.holder == claim.token else None
 
-    def submitted(self, submission: Submission, *, now: float, starts: float, ends: float | None) -> None:
+    def submitted(self, submission: Submission, *, now: float) -> None:
         job = submission.job
         self.jobs[job.id] = Expected(
             job.id,
             submission.budget,
-            now + starts,
-            None if ends is None else now + ends,
+            max(now, _ms(job.not_before) or 0),
+            _ms(job.deadline),
             submission.cost,
             kind=bool(submission.kind),
             run=job.run,
@@ -173,18 +174,17 @@ class Model:
         if snooze.cost is not None:
             job.cost = snooze.cost
 
-    def adopted(self, claim: Claim, submission: Submission, *, due_at: float) -> None:
+    def adopted(self, claim: Claim, submission: Submission, *, now: float) -> None:
         job = self.jobs[claim.job_id]
         job.holder, job.budget, job.number, job.payload = None, submission.budget, 0, True
-        job.cost, job.run, job.due_at, job.deadline = submission.cost, submission.job.run, due_at, None
+        job.cost, job.run, job.deadline = submission.cost, submission.job.run, None
+        job.due_at = max(now, _ms(submission.job.not_before) or 0)
         self._count(job.run, "submitted")
 
     def record_lost(self, job: Expected, *, now: float) -> None:
         """Nothing is known of it but that it is queued: whoever claims it next adopts it from its payload."""
-        if job.holder:
-            due_at = job.held_until
-        else:
-            due_at = now if job.cancelled else min(job.due_at, job.deadline or job.due_at)
+        waits_until = now if job.cancelled else min(job.due_at, job.deadline or job.due_at)
+        due_at = job.held_until if job.holder else waits_until
         self.jobs[job.job_id] = Expected(job.job_id, None, due_at, run=job.run, payload=job.payload, damaged=True)
         self.ghosts.add(job.job_id)
 
@@ -194,12 +194,11 @@ class Model:
         self.deletions[job.job_id] += 1
         self.ghosts.add(job.job_id)
 
-    def evicted(self, key: str) -> None:
-        """Of a lane: jobs that were in it are in none."""
-        for job in self.jobs.values():
-            if not job.holder:
+    def evicted(self, lane: list[bytes]) -> None:
+        """Jobs that were in a lane are in none, until somebody finds nothing to claim."""
+        for name in lane:
+            if job := self.jobs.get(_text(name)):
                 job.damaged = True
-        del key
 
     def _correct(self, claim: Claim, used: Cost | None, now: float) -> None:
         spent = self.spent.get(claim.budget)
@@ -257,6 +256,10 @@ def _check_record(raw: bytes | None, job: Expected, places: list[str], score: fl
         assert token == (job.holder or 0)
         assert places == [] or ghost
         assert score > 1
+
+
+def _ms(time: datetime | None) -> int | None:
+    return None if time is None else round(time.timestamp() * 1000)
 
 
 def _value(found: dict[str, Any], key: str, default: Any) -> Any:
