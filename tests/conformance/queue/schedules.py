@@ -343,9 +343,14 @@ class Schedules(RuleBasedStateMachine):
         self.model.spent[model_class] = None
         self.model.blocked_until[model_class] = 0
 
-    @rule(what=st.sampled_from(["budgets", "idle", f"tenants:{CLASS}:2", f"learned:{CLASS}"]))
+    @rule(what=st.sampled_from(["idle", f"tenants:{CLASS}:2", f"learned:{CLASS}"]))
     def what_is_learned_anew_is_deleted(self, what: str) -> None:
         self.do(self.bench.redis.delete(f"promptmill:{what}"))
+
+    @rule()
+    def the_list_of_budgets_is_deleted(self) -> None:
+        self.do(self.bench.redis.delete("promptmill:budgets"))
+        self.model.evicted([self.key(job) for job in self.jobs.values()])
 
     # what must be true after each step -------------------------------------------------------------------------------
 
