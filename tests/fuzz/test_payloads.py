@@ -23,12 +23,22 @@ from tests.support.workers import REQUEST, make_job
 
 SECRET = "PROMPTMARK"
 WHOLE = make_job(
-    request={**REQUEST, "system": SECRET, "messages": [{"role": "user", "content": [{"type": "text", "text": SECRET}]}]},
+    request={
+        **REQUEST,
+        "system": SECRET,
+        "messages": [{"role": "user", "content": [{"type": "text", "text": SECRET}]}],
+    },
     lane="interactive",
     not_before=START / 1000,
     deadline=START / 1000 + 10**6,
     fallbacks=("claude-sonnet-5-5",),
-    expect={"similar_to": SECRET, "contains": ["a"], "matches": "a+", "json_schema": {"type": "object"}, "min_words": 2},
+    expect={
+        "similar_to": SECRET,
+        "contains": ["a"],
+        "matches": "a+",
+        "json_schema": {"type": "object"},
+        "min_words": 2,
+    },
     tags={"tenant": "t", "kind": "k"},
     run="run-1",
     position=3,
@@ -36,7 +46,13 @@ WHOLE = make_job(
     keep_result=60,
 )
 OURS = orjson.loads(pack_job(WHOLE, WHOLE.not_before))
-THEIRS = {"f": "run_prompt", "a": [{"prompt": SECRET, "max_tokens": 5, "tags": {"a": "b"}}], "k": {}, "et": 1, "t": None}
+THEIRS = {
+    "f": "run_prompt",
+    "a": [{"prompt": SECRET, "max_tokens": 5, "tags": {"a": "b"}}],
+    "k": {},
+    "et": 1,
+    "t": None,
+}
 
 
 def is_a_name(payload: bytes) -> bool:
