@@ -182,9 +182,14 @@ class Model:
         self._count(job.run, "submitted")
 
     def record_lost(self, job: Expected, *, now: float) -> None:
-        """Nothing is known of it but that it is queued: whoever claims it next adopts it from its payload."""
-        waits_until = now if job.cancelled else min(job.due_at, job.deadline or job.due_at)
+        """Nothing is known of it but that it is queued: whoever claims it next adopts it from its payload.
+
+        That is at once where it is found in a lane, its own or one where it was left behind before.
+        """
+        waits_until = min(job.due_at, job.deadline or job.due_at)
         due_at = job.held_until if job.holder else waits_until
+        if job.cancelled or job.job_id in self.ghosts:
+            due_at = now
         self.jobs[job.job_id] = Expected(job.job_id, None, due_at, run=job.run, payload=job.payload, damaged=True)
         self.ghosts.add(job.job_id)
 
