@@ -7,7 +7,7 @@ IN ?= prompts.jsonl
 OUT ?= answers.jsonl
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test check format types lint contracts fast bench docs clean
+.PHONY: help install demo run test soak check format types lint contracts fast bench docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ run: install ## Answer IN=prompts.jsonl into OUT=answers.jsonl with the real API
 
 test: install ## All tests
 	@$(BIN)/python -m pytest
+
+soak: install ## Twenty times as many random cases, others each time, and the tests that take minutes to hours
+	@$(BIN)/python -m pytest -m "hypothesis or soak" --hypothesis-profile=soak -o timeout=0
 
 check: install format lint types contracts fast ## What CI runs first: format, lint, types, import contracts, fast tests
 

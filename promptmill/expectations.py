@@ -43,7 +43,7 @@ class Expectation(BaseModel):
         if pattern is not None:
             try:
                 re.compile(pattern)
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"expected a regular expression, got {pattern!r}: {error}") from None
         return pattern
 

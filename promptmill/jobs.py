@@ -24,6 +24,9 @@ MAX_ID_BYTES: Final = 256
 MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 """The Messages API's own limit: a larger body is answered with 413."""
 
+MAX_COUNT: Final = 10**12
+"""No file has so many lines and no answer so many tokens. Scripts count in doubles: a record beyond 2**53 is unsound."""
+
 _ID_ALPHABET: Final = "0123456789abcdefghijkmnpqrstuvwxyz"
 _BAD_ID: Final = re.compile("[\x00-\x20\x7f\ud800-\udfff]")
 
@@ -98,7 +101,7 @@ class Job(BaseModel):
     expect: Expectation | None = None
     tags: dict[str, str] = Field(default_factory=dict)
     run: str | None = None
-    position: int | None = Field(default=None, ge=1)
+    position: int | None = Field(default=None, ge=1, le=MAX_COUNT)
     max_attempts: int | None = Field(default=None, ge=1, le=100)
     """Overrides the worker's setting; waiting (I3) is not counted."""
     trace: str | None = Field(default=None, pattern=TRACEPARENT)
@@ -153,8 +156,10 @@ class Job(BaseModel):
         if not isinstance(model, str) or not model:
             raise ValueError(f"expected request.model to name a model, got {_shown(model)}")
         max_tokens = request.get("max_tokens")
-        if not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or max_tokens < 1:
-            raise ValueError(f"expected request.max_tokens to be a whole number above 0, got {_shown(max_tokens)}")
+        if not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or not 1 <= max_tokens <= MAX_COUNT:
+            raise ValueError(
+                f"expected request.max_tokens to be a whole number from 1 to {MAX_COUNT:,}, got {_shown(max_tokens)}"
+            )
         messages = request.get("messages")
         if not isinstance(messages, list) or not messages:
             raise ValueError("expected request.messages to be a list with at least one message")
@@ -186,7 +191,7 @@ def explain(error: ValidationError) -> str:
     """Return one line that names each field that does not fit, and why, without the values of prompts."""
     parts = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        where = ".".join(str(step) for step in problem["loc"])
+        where = ".".join(str(step)[:80] for step in problem["loc"])
         unknown = problem["type"] == "extra_forbidden"
         reason = "unknown field" if unknown else problem["msg"].removeprefix("Value error, ")
         parts.append(f"{where}: {reason}" if where else reason)

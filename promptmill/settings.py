@@ -53,7 +53,8 @@ def _refuse_truth(value: Any) -> Any:
     return value
 
 
-Positive = Annotated[int, Field(ge=1), BeforeValidator(_refuse_truth)]
+Positive = Annotated[int, Field(ge=1, le=10**15), BeforeValidator(_refuse_truth)]
+"""Redis' scripts count in doubles: what is much larger cannot be paced exactly, nor meant."""
 Seconds = Annotated[timedelta, Field(gt=timedelta(0))]
 
 
@@ -317,6 +318,8 @@ def _read_environment(environ: Mapping[str, str], cls: type[Settings]) -> dict[s
         return {names.get(name, name): value for name, value in source().items()}
     except SettingsError as error:
         raise BadSettings(f"settings: {error}: {error.__cause__}") from None
+    except RecursionError:
+        raise BadSettings("settings: budgets: expected a JSON object, got one that is nested without end") from None
 
 
 def _read_file(environ: Mapping[str, str], cls: type[Settings]) -> dict[str, Any]:
@@ -326,7 +329,7 @@ def _read_file(environ: Mapping[str, str], cls: type[Settings]) -> dict[str, Any
         return {}
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no TOML, an endless number
         raise BadSettings(f"cannot read settings file {path}: {error}") from None
     _refuse_unknown_in(content, {name for name in cls.model_fields if not name.startswith("anthropic_")}, str(path))
     budgets = content.get("budgets")

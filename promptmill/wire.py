@@ -138,8 +138,8 @@ def job_fields(envelope: Envelope) -> Mapping[str, Any]:
     if not isinstance(version, int) or version > WIRE_VERSION:
         raise Unreadable(
             "payload_too_new",
-            f"the job has wire version {version!r} and this worker reads up to {WIRE_VERSION}: "
-            "upgrade the workers, then redrive",
+            f"the job has wire version {version if isinstance(version, int) else type(version).__name__} and this worker "
+            f"reads up to {WIRE_VERSION}: upgrade the workers, then redrive",
         )
     return fields
 

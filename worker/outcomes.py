@@ -257,6 +257,9 @@ _RULES: Final[tuple[tuple[str, Callable[[Sighting], bool]], ...]] = (
     ("succeeded", lambda s: s.wire is Wire.BODY),
 )
 
+_THOUGHTS: Final = ("thinking", "redacted_thinking")
+"""No set: a damaged block's type may be a list, which cannot be looked up in one."""
+
 
 def classify(sighting: Sighting) -> Policy:
     """Return the policy of the outcome that `sighting` shows."""
@@ -294,7 +297,7 @@ def _is_complete(message: Mapping[str, Any]) -> bool:
 def _is_empty(message: Mapping[str, Any]) -> bool:
     said = any(
         isinstance(block, Mapping)
-        and block.get("type") not in {"thinking", "redacted_thinking"}
+        and block.get("type") not in _THOUGHTS
         and (block.get("type") != "text" or str(block.get("text") or "").strip())
         for block in message["content"]
     )

@@ -93,7 +93,7 @@ def see_exception(error: Exception) -> Sighting:
             Wire.ERROR,
             status_code=error.status_code,
             error_type=error.type if isinstance(error.type, str) else None,
-            error_code=error.error_code,
+            error_code=error.error_code if isinstance(error.error_code, str) else None,
             message=_words(error),
             streamed=error.status_code == 200,
             retry_after=_retry_after(error.response.headers),

@@ -61,13 +61,16 @@ end
 
 -- 3. By budget and lane. Budgets take turns, so that one with much to spend does not fill every slot. While more is due
 -- than was looked at, nobody is sent: among it may be the deadline of the very job that would be.
-local mended = 0
+local mended, seen = 0, false
 local function first_of(class, lane)
   local key = LANE .. class .. ':' .. lane
   local id = redis.call('ZRANGE', key, 0, 0)[1]
   while id and mended < bound do
     local record = load_record(id)
-    if record and record.state == 'r' and record.ends == 0 then return id, record end
+    if record and record.state == 'r' and record.ends == 0 and lane_key(record) == key then
+      seen = true
+      return id, record
+    end
     redis.call('ZREM', key, id) -- somebody deleted or overwrote keys by hand
     mended = mended + 1
     if not record then again = make_foreign(id, now) or again end
@@ -150,6 +153,19 @@ while #turns > 0 do
     if turn.charged and going[#going] ~= turn then save_budget(turn.budget) end
   end
   turns = going
+end
+
+-- Nothing is ready, and yet the queue says that something is: its lane was deleted or evicted. It comes due, and goes
+-- back where it belongs.
+if not (seen or more_due) and redis.call('EXISTS', DUE) == 0 then
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, '-inf', 1, 'LIMIT', 0, bound)) do
+    local record = load_record(id)
+    if not record or record.state == 'r' then
+      redis.call('ZADD', QUEUE, math.floor(now), id)
+      if record and record.ends == 0 then redis.call('SADD', BUDGETS, record.budget) end
+      again = true
+    end
+  end
 end
 
 -- 4. When to come back: the next slot of a budget, or the next timed event of the queue.

@@ -36,9 +36,10 @@ _FIELDS = frozenset(
     }
 )
 _GONE = frozenset({"temperature", "top_p", "top_k"})
-_ROLES = frozenset({"user", "assistant"})
-_THINKING = frozenset({"adaptive", "enabled", "disabled", "between_tools"})
-_TOOL_CHOICES = frozenset({"auto", "any", "tool", "none"})
+# Tuples: what came may be a list, which cannot be looked up in a set.
+_ROLES = ("user", "assistant")
+_THINKING = ("adaptive", "between_tools", "disabled", "enabled")
+_TOOL_CHOICES = ("any", "auto", "none", "tool")
 _LEAST_THINKING = 1_024
 
 
@@ -178,7 +179,7 @@ def _check_thinking(body: dict[str, Any]) -> None:
     if thinking is None:
         return
     if not isinstance(thinking, dict) or thinking.get("type") not in _THINKING:
-        raise invalid(f"thinking.type: expected one of {', '.join(sorted(_THINKING))}")
+        raise invalid(f"thinking.type: expected one of {', '.join(_THINKING)}")
     if thinking["type"] != "enabled":
         return
     budget = thinking.get("budget_tokens")
@@ -200,10 +201,10 @@ def _check_tools(body: dict[str, Any]) -> None:
     if choice is None:
         return
     if not isinstance(choice, dict) or choice.get("type") not in _TOOL_CHOICES:
-        raise invalid(f"tool_choice.type: expected one of {', '.join(sorted(_TOOL_CHOICES))}")
+        raise invalid(f"tool_choice.type: expected one of {', '.join(_TOOL_CHOICES)}")
     if choice["type"] in {"any", "tool"} and not tools:
         raise invalid("tool_choice: tools are required with this choice")
-    if choice["type"] == "tool" and choice.get("name") not in {tool["name"] for tool in tools}:
+    if choice["type"] == "tool" and choice.get("name") not in [tool["name"] for tool in tools]:
         raise invalid(f"tool_choice.name: expected the name of one of the tools, got {choice.get('name')!r}")
 
 

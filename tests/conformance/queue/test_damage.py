@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from promptmill.pacing import Pace
-from promptmill.queue import Disposition, Settlement, Snooze
+from promptmill.queue import Disposition, Renewal, Settlement, Snooze
 from promptmill.results import Status
 from tests.support.queues import CLASS, LEASE, ids, make_submission
 
@@ -126,6 +126,53 @@ async def test_a_deleted_queue_keeps_no_ready_job_from_being_claimed(bench):
     assert ids(await bench.claim()) == ["a"]
     bench.clock.advance(LEASE)
     assert ids(await bench.claim()) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "evicted",
+    [("promptmill:lane:haiku-5-5:2",), ("promptmill:budgets",), ("promptmill:lane:haiku-5-5:2", "promptmill:budgets")],
+    ids=["the lane", "the list of budgets", "both"],
+)
+async def test_ready_jobs_whose_lane_was_evicted_are_found_by_the_next_claim_that_finds_nothing(bench, evicted):
+    await bench.configure()
+    await bench.submit("a", "b")
+    await bench.redis.delete(*evicted)
+    claims = await bench.claim()
+    assert (ids(claims), claims.wait) == ([], timedelta(0))
+    assert ids(await bench.claim()) == ["a", "b"]
+    assert ids(await bench.claim()) == []
+
+
+async def test_jobs_to_be_ended_whose_list_was_evicted_are_ended_all_the_same(bench):
+    await bench.configure()
+    await bench.submit("a")
+    await bench.queue.cancel(["a"])
+    await bench.redis.delete("promptmill:due")
+    claims = await bench.claim()
+    assert (ids(claims), claims.wait) == ([], timedelta(0))
+    assert (await bench.claim_one()).disposition is Disposition.CANCELLED
+
+
+async def test_a_job_that_runs_is_left_alone_while_arqs_abort_holds_it_at_the_head_of_the_queue(bench):
+    await bench.configure()
+    await bench.submit("a")
+    claim = await bench.claim_one()
+    await bench.redis.zadd("promptmill:queue", {"a": 1})
+    assert ids(await bench.claim()) == []
+    assert ids(await bench.claim()) == []
+    assert await bench.queue.renew([claim], LEASE) == [Renewal.OK]
+
+
+async def test_a_job_left_behind_in_a_lane_of_another_budget_is_sent_on_its_own(bench):
+    """Else the one budget would be charged for a request that the other one's provider gets (I4)."""
+    await bench.configure()
+    await bench.configure("sonnet-5", requests=Pace(rate=60, burst=1))
+    await bench.submit("a", budget="sonnet-5")
+    await bench.redis.zadd("promptmill:lane:haiku-5-5:2", {"a": 1})
+    assert (await bench.claim_one()).budget == "sonnet-5"
+    assert (await bench.tats("sonnet-5"))["requests"] == 1_000
+    assert (await bench.tats())["requests"] == 0
+    assert await bench.redis.exists("promptmill:lane:haiku-5-5:2", "promptmill:lane:sonnet-5:2") == 0
 
 
 async def test_an_entry_in_two_lanes_is_leased_once(bench):

@@ -1,4 +1,8 @@
-"""A file run killed with SIGKILL at every step, and the same command again: whole, in order, nothing paid for twice."""
+"""A file run killed with SIGKILL, and the same command again: whole, in order, nothing paid for twice.
+
+A short file is killed at each step to the outside, one life after the other, until one runs through; a long one at a
+few moments within the steps.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,17 @@ import asyncio
 import json
 import signal
 import sys
+from collections import Counter
 
 import pytest
 
 from producers.runs import run_file
 from promptmill.queue import Queue, connect
 from promptmill.tasks import end
+from tests.support.mortal import mortals
 
 LINES = 1_000
+SHORT = 12
 
 PROGRAM = """
 import asyncio, os, signal, sys
@@ -84,11 +91,65 @@ STEPS = {
 }
 
 
+def write_prompts(path, lines):
+    path.write_text("".join(f'{{"id":"q{n}","prompt":"prompt {n}"}}\n' for n in range(1, lines + 1)))
+    return path
+
+
+def assert_whole(out, lines):
+    answers = [json.loads(line) for line in out.read_bytes().splitlines()]
+    assert [answer["id"] for answer in answers] == [f"q{n}" for n in range(1, lines + 1)]
+    assert [answer["text"] for answer in answers] == [f"PROMPT {n}" for n in range(1, lines + 1)]
+    assert sorted(path.name for path in out.parent.glob(f"{out.name}*")) == [out.name]
+
+
 @pytest.fixture
 def prompts(tmp_path):
-    path = tmp_path / "prompts.jsonl"
-    path.write_text("".join(f'{{"id":"q{n}","prompt":"prompt {n}"}}\n' for n in range(1, LINES + 1)))
-    return path
+    return write_prompts(tmp_path / "prompts.jsonl", LINES)
+
+
+@pytest.fixture(scope="module")
+def run():
+    with mortals() as run:
+        yield run
+
+
+async def test_a_run_killed_at_each_step_goes_on_where_it_stopped(tmp_path, run, settings, server, store, worker):  # noqa: PLR0917
+    """Each life has a file of its own name: another run, with jobs of its own."""
+    working = asyncio.create_task(worker.serve())
+    redis = connect(server.url)
+    environment = {
+        "redis_url": server.url,
+        "data_dir": settings.data_dir,
+        "store_url": f"sqlite:///{tmp_path}/results.sqlite",
+    }
+    deaths = Counter()
+    died = True
+    while died:
+        number = deaths.total() + 1
+        prompts, out = write_prompts(tmp_path / f"prompts-{number}.jsonl", SHORT), tmp_path / f"answers-{number}.jsonl"
+        worker.requests.clear()
+        life = await asyncio.to_thread(
+            run, "produce", environment, dies_at=number, prompts=str(prompts), out=str(out), piece=4
+        )
+        died = life.died
+        try:
+            if died:
+                assert not out.exists() or len(out.read_bytes().splitlines()) == SHORT
+                assert (await run_file(prompts, out, settings, queue=Queue(redis), store=store)).ok
+                deaths[life.steps[-1]] += 1
+            assert_whole(out, SHORT)
+            assert sorted(worker.requests) == sorted(set(worker.requests))
+            assert len(worker.requests) == SHORT
+        except AssertionError as error:
+            raise AssertionError(f"it died at the end of {life.steps}") from error
+    await end(working)
+    left = {key.decode() for key in await redis.keys("*") if key.startswith((b"arq:job:", b"promptmill:lane:"))}
+    await redis.aclose()
+    assert left == set()
+    print(f"\n{deaths.total()} deaths: {dict(deaths)}")
+    kinds = {"ping", "evalsha", "read", "write", "publish", "fsync", "replace"}
+    assert deaths.keys() >= kinds | {f"{kind}: done" for kind in kinds} | {"write: not committed"}
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -109,9 +170,6 @@ async def test_a_run_that_is_killed_goes_on_where_it_stopped(step, prompts, sett
     await redis.aclose()
     await end(working)
 
-    answers = [json.loads(line) for line in out.read_bytes().splitlines()]
-    assert [answer["id"] for answer in answers] == [f"q{n}" for n in range(1, LINES + 1)]
-    assert [answer["text"] for answer in answers] == [f"PROMPT {n}" for n in range(1, LINES + 1)]
+    assert_whole(out, LINES)
     assert len(worker.requests) == LINES == len(set(worker.requests))
     assert summary.ok
-    assert sorted(path.name for path in out.parent.glob("answers*")) == ["answers.jsonl"]

@@ -107,7 +107,10 @@ def test_the_line_is_left_as_it_was():
         ({"prompt": "x", "zzzz": 1}, "zzzz: unknown field"),
         ({"prompt": "x", "version": 1}, "version: unknown field"),
         ({"prompt": "x", 7: 1}, "7: unknown field"),
-        ({"prompt": "x", "max_tokens": "5"}, "request.max_tokens to be a whole number above 0, got '5'"),
+        (
+            {"prompt": "x", "max_tokens": "5"},
+            "request.max_tokens to be a whole number from 1 to 1,000,000,000,000, got '5'",
+        ),
         ({"prompt": "x", "custom_id": 7}, "id: Input should be a valid string"),
         ({"prompt": "x", "lane": "fast"}, "lane: Input should be 'interactive', 'standard' or 'overnight'"),
     ],

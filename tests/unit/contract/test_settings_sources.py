@@ -157,6 +157,7 @@ def test_an_option_that_does_not_exist_is_refused():
     [
         ("RPM", "0", "rpm: Input should be greater than or equal to 1"),
         ("RPM", "-5", "rpm: Input should be greater than or equal to 1"),
+        ("RPM", f"1{'0' * 400}", "rpm: Input should be less than or equal to 1000000000000000"),
         ("RPM", "many", "rpm: Input should be a valid integer"),
         ("RPM", "1.5", "rpm: Input should be a valid integer"),
         ("CONCURRENCY", "0", "concurrency: Input should be greater than or equal to 1"),
@@ -172,6 +173,7 @@ def test_an_option_that_does_not_exist_is_refused():
         ("LOG_LEVEL", "loud", "log_level: Input should be 'debug', 'info', 'warning' or 'error'"),
         ("LOG_CONTENT", "maybe", "log_content: Input should be a valid boolean"),
         ("BUDGETS", "{", 'error parsing value for field "budgets"'),
+        ("BUDGETS", "[" * 100_000, "budgets: expected a JSON object, got one that is nested without end"),
         ("BUDGETS", "[]", "budgets: Input should be a valid dictionary"),
         ("BUDGETS", '{"x": 5}', "budgets.x: "),
         ("BUDGETS", '{"x": {"rmp": 5}}', "budgets.x.rmp: unknown field"),
@@ -189,7 +191,9 @@ def test_a_value_in_the_file_that_cannot_be_meant_is_refused_by_name(line):
     assert refusal().startswith(f"settings: {line.split()[0]}: ")
 
 
-@pytest.mark.parametrize("text", ["rpm = ", "\x00", "[budgets", "rpm = 5\nrpm = 6"])
+@pytest.mark.parametrize(
+    "text", ["rpm = ", "\x00", "[budgets", "rpm = 5\nrpm = 6", f"rpm = {'9' * 5_000}", "rpm = " + "[" * 100_000]
+)
 def test_a_file_that_is_no_toml_is_refused_by_its_name(text):
     write(text)
     assert refusal().startswith("cannot read settings file promptmill.toml: ")

@@ -22,7 +22,7 @@ def body(value, **how):
 
 
 SEEN = {
-    "succeeded": [body(message())],
+    "succeeded": [body(message()), body(message(content=[{"type": ["text"], "text": "Hello."}]))],
     "rate_limited": [error(429), error(429, "rate_limit_error"), error(200, "rate_limit_error")],
     "ramp_limited": [error(429, "rate_limit_error", "ramp_limit_exceeded")],
     "spend_limit_reached": [
@@ -50,7 +50,7 @@ SEEN = {
     "not_json": [body(None)],
     "not_a_message": [body([]), body({}), body(3), body({"type": "message"}), body({"type": "error", "content": []})],
     "incomplete_message": [body(message(stop_reason=None)), body(message(usage={}))],
-    "empty_answer": [body(message(None)), body(message(" "))],
+    "empty_answer": [body(message(None)), body(message(" ")), body(message(None, content=[{"type": "thinking"}]))],
     "refused": [body(message(None, stop_reason="refusal"))],
     "unrecognised": [error(None), error(302), error(200, "quantum_error"), error(0)],
     "internal_error": [Sighting(Wire.BUG)],

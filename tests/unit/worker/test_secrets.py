@@ -6,6 +6,7 @@ import io
 import logging
 import ssl
 import sys
+import warnings
 
 import httpx2
 import orjson
@@ -72,6 +73,10 @@ STREAMED = {
         event("content_block_start", index=0, content_block={"type": "tool_use", "id": "t", "name": "n", "input": {}}),
         event("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": f"}}{ANSWER}"}),
     ),
+    "a block of another kind than documented": streaming(
+        events_of(message())[0],
+        event("content_block_start", index=0, content_block={"type": "text", "text": [ANSWER]}),
+    ),
     "no stream": sending(200, ANSWER.encode()),
     "an error event that is no API error": streaming(f"event: error\ndata: {ANSWER}\n\n".encode()),
 }
@@ -93,11 +98,13 @@ async def spoken(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(sys, "stderr", console)
     caplog.set_level(logging.WARNING)  # as its own set-up has it: libraries are heard from there up
     async with workshop(tmp_path, ANTHROPIC_API_KEY=KEY, log_level="debug", max_attempts=2) as shop:
-        configure_logs(shop.settings)
-        try:
-            yield shop, lambda: console.buffer.getvalue().decode() + caplog.text
-        finally:
-            structlog.reset_defaults()
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            configure_logs(shop.settings)
+            try:
+                yield shop, lambda: console.buffer.getvalue().decode() + caplog.text + "".join(map(str, warned))
+            finally:
+                structlog.reset_defaults()
 
 
 def quiet(text: str) -> bool:

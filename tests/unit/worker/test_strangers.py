@@ -138,6 +138,8 @@ BURIALS = {
     "a blank prompt": (envelope(" "), "bad_job", False),
     "an unknown field": (envelope({"prompt": "a", "modle": "b"}), "bad_job", False),
     "an unknown lane": (envelope({"prompt": "a", "lane": "fast"}), "bad_job", False),
+    "an endless repetition": (envelope({"prompt": "a", "expect": {"matches": f"a{{{'9' * 30}}}"}}), "bad_job", False),
+    "an answer longer than doubles count": (envelope({"prompt": "a", "max_tokens": 2**60}), "bad_job", False),
     "no messages": (envelope({"params": {"messages": []}}), "bad_job", False),
     "a model without limits": (envelope({"prompt": "a", "model": "claude-of-tomorrow"}), "bad_job", False),
     "a fallback without limits": (envelope({"prompt": "a", "fallbacks": ["claude-of-tomorrow"]}), "bad_job", False),
