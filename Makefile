@@ -7,10 +7,10 @@ IN ?= prompts.jsonl
 OUT ?= answers.jsonl
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test check format types lint contracts fast bench docs clean
+.PHONY: help install demo run test check format types lint contracts fast bench bench-pacing docs clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## Make .venv with everything in it
 
@@ -49,6 +49,9 @@ fast:
 
 bench: install ## Benchmarks: ratios measured side by side in one run
 	@$(BIN)/python -m tests.bench
+
+bench-pacing: install ## Use of the limit and 429s, ours beside three usual pacers; CASES="600-* lanes" runs some
+	@$(BIN)/python -m tests.bench pacing $(CASES)
 
 docs: install ## Write the generated pages of docs/
 	@$(BIN)/python docs/generate.py

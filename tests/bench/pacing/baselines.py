@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -141,7 +142,8 @@ async def send_unpaced(client: AsyncAnthropic, body: dict[str, Any]) -> float | 
         raw = await client.messages.with_raw_response.create(**body)
     except RateLimitError:
         return None
-    return time.monotonic() - raw.elapsed.total_seconds()
+    took: timedelta = raw.elapsed
+    return time.monotonic() - took.total_seconds()
 
 
 def sliding_log(client: AsyncAnthropic, place: Place) -> list[Send]:

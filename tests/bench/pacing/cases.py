@@ -10,6 +10,8 @@ from enum import StrEnum
 from promptmill.testing.simulator.budget import Dimension
 from promptmill.testing.simulator.config import ForeignLoad, Limits
 
+_MINUTE = timedelta(minutes=1)
+
 
 class Prompts(StrEnum):
     """What is asked; see `prompts`."""
@@ -124,6 +126,7 @@ def _evenly_spaced() -> Iterator[Case]:
                 limits=_limits(600, depth=depth),
                 processes=processes,
                 aim=Aim(calls=1.5 if processes == 8 else None),
+                virtual=5 * _MINUTE,
             )
     for depth in (60, 2):
         yield Case(
@@ -131,7 +134,8 @@ def _evenly_spaced() -> Iterator[Case]:
             title=f"50 RPM, 4 processes, bucket {depth} s deep",
             batch="slow",
             limits=_limits(50, depth=depth),
-            window=timedelta(minutes=3),
+            window=3 * _MINUTE,
+            virtual=30 * _MINUTE,
         )
     for depth in (60, 1):
         yield Case(
@@ -141,6 +145,7 @@ def _evenly_spaced() -> Iterator[Case]:
             limits=_limits(10_000, depth=depth),
             waiting=20_000,
             heavy=True,
+            virtual=_MINUTE,
         )
 
 
@@ -148,7 +153,6 @@ def _counted(processes: int) -> str:
     return "1 process" if processes == 1 else f"{processes} processes"
 
 
-_MINUTE = timedelta(minutes=1)
 _TEN_SECONDS_DEEP = _limits(600, depth=10)
 
 CASES: tuple[Case, ...] = (

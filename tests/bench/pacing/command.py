@@ -76,7 +76,9 @@ async def _line(case: Case, name: str, folder: Path) -> Line:
 def _told(line: Line) -> Line:
     """Say how it went as soon as it is known: the whole table takes half an hour."""
     _, who, *figures = table.rows([line])[0]
-    print(f"{line.case.name}: {who}: {' | '.join(figures)}", file=sys.stderr, flush=True)
+    busy = line.figures.contention
+    told = [f"{line.case.name}: {who}", *figures, "" if busy is None else f"waited for a core: {busy:.0%}"]
+    print(" | ".join(part for part in told if part), file=sys.stderr, flush=True)
     return line
 
 

@@ -52,6 +52,8 @@ class Figures:
     """Of Redis."""
     starved: int | None = None
     """Jobs that were passed over."""
+    contention: float | None = None
+    """Share of the time in which something on this machine waited for a core."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Sample:
     calls: int | None
     cpu: float | None
     taken_at: float
+    waited_for_cpu: float | None
 
 
 async def measure(case: Case, name: str, folder: Path) -> Figures:
@@ -121,6 +124,7 @@ async def _sample(case: Case, name: str, api: SimulatorProcess, redis_url: str |
         calls=calls,
         cpu=cpu,
         taken_at=time.monotonic(),
+        waited_for_cpu=_waited_for_cpu(),
     )
 
 
@@ -132,6 +136,14 @@ async def _ask_redis(url: str, *, ours: bool) -> tuple[int, float]:
     # Of our scripts only claim asks who may be sent; it alone reads the set of budgets, once.
     counted = commands.get("cmdstat_smembers" if ours else "cmdstat_evalsha", {"calls": 0})
     return int(counted["calls"]), float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])
+
+
+def _waited_for_cpu() -> float | None:
+    """Return for how many seconds something has waited for a core since this machine started; only Linux tells."""
+    try:
+        return int(Path("/proc/pressure/cpu").read_text(encoding="ascii").split()[4].removeprefix("total=")) / 1e6
+    except OSError:
+        return None
 
 
 def _figures(case: Case, before: Sample, after: Sample, tally: Tally) -> Figures:
@@ -152,7 +164,12 @@ def _figures(case: Case, before: Sample, after: Sample, tally: Tally) -> Figures
         refused=after.refused,
         lost=tally.lost,
         waits=(percentile(waits, 0.5), percentile(waits, 0.99)) if len(waits) > 1 else None,
-        calls=None if after.calls is None or before.calls is None else (after.calls - before.calls) / max(granted, 1),
-        cores=None if after.cpu is None or before.cpu is None else (after.cpu - before.cpu) / span,
+        calls=_per(before.calls, after.calls, max(granted, 1)),
+        cores=_per(before.cpu, after.cpu, span),
         starved=starved,
+        contention=_per(before.waited_for_cpu, after.waited_for_cpu, span),
     )
+
+
+def _per(before: float | None, after: float | None, unit: float) -> float | None:
+    return None if before is None or after is None else (after - before) / unit

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from tests.bench.pacing.cases import Case
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -50,9 +52,9 @@ async def entered(stack: contextlib.ExitStack, context: contextlib.AbstractConte
     return await to_the_end(stack.enter_context, context)
 
 
-async def to_the_end(function: Any, *args: Any) -> Any:
+async def to_the_end(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call what blocks in a thread, and wait for it even when cancelled."""
-    call = asyncio.ensure_future(asyncio.to_thread(function, *args))
+    call = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
     try:
         return await asyncio.shield(call)
     except asyncio.CancelledError:

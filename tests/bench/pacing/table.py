@@ -12,7 +12,7 @@ from tests.bench.pacing.measuring import OURS, Figures
 
 HEADINGS = ("case", "pacer", "used", "429s", "lost", "wait P50, P99", "calls", "Redis", "aim", "met")
 
-LEGEND = (
+_LEGEND = (
     "used: of what the limit permits, rate x time, from 10 s after the first request on (where a case says or needs it "
     "later), over whole minutes; what a full bucket held at the start counts for nobody. Counted by the simulator. "
     "429s: all, from the first request on. lost: jobs that ended without an answer. wait: of interactive jobs until "
@@ -76,9 +76,20 @@ def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
     return told
 
 
+def legend(lines: Sequence[Line]) -> str:
+    """Return what the columns mean, and how busy the machine was."""
+    contention = [line.figures.contention for line in lines if line.figures.contention is not None]
+    if not contention:
+        return _LEGEND
+    return (
+        f"{_LEGEND} While this was measured, something on the machine waited for a core during {min(contention):.0%} "
+        f"to {max(contention):.0%} of the time: a slot that a worker wakes too late for is lost."
+    )
+
+
 def terminal(lines: Sequence[Line]) -> Table:
     """Return the table for people."""
-    table = Table(*HEADINGS, caption=LEGEND, caption_justify="left")
+    table = Table(*HEADINGS, caption=legend(lines), caption_justify="left")
     for row in rows(lines):
         if row[0] and table.row_count:
             table.add_section()
@@ -90,7 +101,7 @@ def markdown(lines: Sequence[Line]) -> str:
     """Return the table for the README."""
     written = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
     written += ["| " + " | ".join(row) + " |" for row in rows(lines)]
-    return "\n".join([*written, "", LEGEND])
+    return "\n".join([*written, "", legend(lines)])
 
 
 def _used(aim: Aim, figures: Figures) -> str:

@@ -22,12 +22,11 @@ from tests.bench.pacing.prompts import MEAN_ESSAY
 from tests.support.processes import valkey
 from tests.support.virtual_fleet import Answer, VirtualFleet
 
-WORKERS = 8
 _START_MS = 1.8e12
 
 
 async def measure(case: Case, folder: Path) -> Figures:
-    """Let eight workers drain on a virtual clock for as long as `case` says."""
+    """Let `case.processes` workers drain on a virtual clock for as long as `case` says."""
     assert case.virtual is not None
     with valkey(folder / "virtual") as (url, _):
         async with connect(url) as redis:
@@ -43,7 +42,7 @@ async def measure(case: Case, folder: Path) -> Figures:
             await queue.configure("haiku-5-5", pace)
             others = None if case.others is None else case.others.as_drain(0)
             provider = Provider(case.limits, charge_max_tokens=False, foreign=others, now_ns=0)
-            fleet = VirtualFleet(queue, clock, provider, settings, answer=_answers(case), workers=WORKERS)
+            fleet = VirtualFleet(queue, clock, provider, settings, answer=_answers(case), workers=case.processes)
             return await _run(case, fleet, provider)
 
 
@@ -68,10 +67,10 @@ async def _run(case: Case, fleet: VirtualFleet, provider: Provider) -> Figures:
         bucket = provider.buckets[case.bound_by]
         bucket.remaining(to_ns(now))  # others drink as time passes
         used[now] = bucket.granted + bucket.taken_by_others
-    per_minute = case.judged_per_minute / timedelta(minutes=1)
+    minute = timedelta(minutes=1)
     return Figures(
-        use=(used[virtual] - used[case.warm_up]) / (per_minute * (virtual - case.warm_up)),
-        early_use=used[virtual] / (per_minute * virtual),
+        use=(used[virtual] - used[case.warm_up]) / (case.judged_per_minute * ((virtual - case.warm_up) / minute)),
+        early_use=used[virtual] / (case.judged_per_minute * (virtual / minute)),
         granted=fleet.tally.granted,
         refused=len(fleet.tally.refused),
         calls=fleet.tally.claims / max(fleet.tally.granted, 1),
