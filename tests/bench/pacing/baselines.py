@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from aiolimiter import AsyncLimiter
-from anthropic import AsyncAnthropic, DefaultAioHttpClient, RateLimitError
+from anthropic import APIConnectionError, AsyncAnthropic, DefaultAioHttpClient, RateLimitError
 from redis.asyncio import Redis
 
 from promptmill.models import estimate_input_tokens
@@ -132,6 +132,8 @@ async def send_paced(client: AsyncAnthropic, pacer: Pacer, body: dict[str, Any])
             await client.messages.create(**body)
         except RateLimitError as error:
             await asyncio.sleep(float(error.response.headers["retry-after"]))
+        except APIConnectionError:  # a machine too busy to connect in time
+            continue
         else:
             return sent
 
@@ -140,7 +142,7 @@ async def send_unpaced(client: AsyncAnthropic, body: dict[str, Any]) -> float | 
     """Send; what the SDK's retries do not answer is lost."""
     try:
         raw = await client.messages.with_raw_response.create(**body)
-    except RateLimitError:
+    except (RateLimitError, APIConnectionError):
         return None
     took: timedelta = raw.elapsed
     return time.monotonic() - took.total_seconds()

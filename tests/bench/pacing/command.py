@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -19,7 +20,14 @@ from tests.bench.pacing.table import Line
 
 
 async def compare(arguments: list[str]) -> int:
-    """Run the cases whose names are given (`600-*` takes several), or all; the exit status."""
+    """Run the cases whose names are given (`600-*` takes several), or all; the exit status.
+
+    Ctrl-C and SIGTERM end every process that was started, then this one.
+    """
+    this = asyncio.current_task()
+    assert this is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, this.cancel)
     patterns = [argument for argument in arguments if argument != "--markdown"]
     chosen = [case for case in CASES if not patterns or any(fnmatch(case.name, pattern) for pattern in patterns)]
     if not chosen or any(not any(fnmatch(case.name, pattern) for case in CASES) for pattern in patterns):
