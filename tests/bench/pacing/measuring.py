@@ -22,6 +22,7 @@ from tests.bench.rows import percentile
 from tests.support.processes import SimulatorProcess, simulator
 
 OURS = "promptmill"
+START_TIMEOUT_S = 120
 LATEST_ASKED_S = 5
 """An interactive job asked so late before the end is not judged: it may be under way."""
 
@@ -95,12 +96,13 @@ async def measure(case: Case, name: str, folder: Path) -> Figures:
 
 
 async def _first_request(api: SimulatorProcess) -> float:
-    """Return when the first request arrived (monotonic)."""
-    while True:
-        seconds: float = (await asyncio.to_thread(api.stats))["seconds"]
-        if seconds:
-            return time.monotonic() - seconds
-        await asyncio.sleep(0.1)
+    """Return when the first request arrived (monotonic). Raises TimeoutError where none does: nobody has started."""
+    async with asyncio.timeout(START_TIMEOUT_S):
+        while True:
+            seconds: float = (await asyncio.to_thread(api.stats))["seconds"]
+            if seconds:
+                return time.monotonic() - seconds
+            await asyncio.sleep(0.1)
 
 
 async def _change(case: Case, api: SimulatorProcess, first: float) -> None:
