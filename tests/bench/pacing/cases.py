@@ -38,6 +38,8 @@ class Aim:
     """Claims for each grant."""
     cores: float | None = None
     """CPU seconds of Redis in a second."""
+    starved: int | None = None
+    """Jobs that were passed over."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ CASES: tuple[Case, ...] = (
         title="500k ITPM, prompts of 50 to 50,000 tokens",
         batch="slow",
         limits=_limits(10_000, itpm=500_000, otpm=10**9, depth=60),
-        aim=Aim(use=0.97),
+        aim=Aim(use=0.97, starved=0),
         bound_by=Dimension.INPUT_TOKENS,
         prompts=Prompts.ANY_SIZE,
         waiting=800,

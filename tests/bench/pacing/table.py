@@ -14,13 +14,13 @@ HEADINGS = ("case", "pacer", "used", "429s", "lost", "wait P50, P99", "calls", "
 
 _LEGEND = (
     "used: of what the limit permits, rate x time, over whole minutes that begin 10 s after the first request (30 to "
-    "60 s where the limit must be found out or single answers weigh much), counted by the simulator. What a full bucket "
-    "held at the start is not permitted by this count: who still draws on it, or others, gets more than 100 %. 429s: "
-    "all, from the first request on. lost: jobs that ended without an answer. wait: of interactive jobs until their "
-    "request was sent, in slots (the time of one request at the limit). calls: claims for each grant; of the log, calls "
-    "of its script. Redis: CPU seconds in a second. Token rows of a few minutes vary by some 2 %: single answers and "
-    "prompts are large; of requests one is 0.2 % in a minute at 600 RPM. virtual: real scripts and exact buckets on a "
-    "virtual clock, requests 40 to 80 ms under way."
+    "60 s where the limit must be found out or single answers weigh much), counted by the simulator. What a full "
+    "bucket held at the start is not permitted by this count: who still draws on it, or others, gets more than 100 %. "
+    "429s: all, from the first request on. lost: jobs that ended without an answer. wait: of interactive jobs until "
+    "their request was sent, in slots (the time of one request at the limit). calls: claims for each grant; of the "
+    "log, calls of its script. Redis: CPU seconds in a second. Token rows of a few minutes vary by some 2 %: single "
+    "answers and prompts are large; of requests one is 0.2 % in a minute at 600 RPM. virtual: real scripts and exact "
+    "buckets on a virtual clock, requests 40 to 80 ms under way."
 )
 
 
@@ -45,7 +45,7 @@ def misses(aim: Aim, figures: Figures) -> list[str]:
         "wait": aim.slots is not None and waited is not None and round(waited, 2) > aim.slots,
         "calls": aim.calls is not None and figures.calls is not None and round(figures.calls, 2) > aim.calls,
         "Redis": aim.cores is not None and figures.cores is not None and round(figures.cores, 2) > aim.cores,
-        "starved": bool(figures.starved),
+        "starved": aim.starved is not None and (figures.starved or 0) > aim.starved,
     }
     return [what for what, missed in found.items() if missed]
 
@@ -119,6 +119,7 @@ def _aim(aim: Aim) -> str:
         "" if aim.use is None else f"{aim.use:.0%}",
         "" if aim.early_use is None else f"{aim.early_use:.0%} from the start",
         f"{aim.refused} 429s",
+        "" if aim.starved is None else f"{aim.starved} starved",
         "" if aim.slots is None else f"P99 {aim.slots} slots",
         "" if aim.calls is None else f"{aim.calls} calls",
         "" if aim.cores is None else f"Redis {aim.cores}",

@@ -17,7 +17,7 @@ def test_what_rounds_to_the_aim_has_reached_it():
 
 
 def test_every_part_of_an_aim_is_judged():
-    aim = Aim(use=0.97, early_use=0.9, refused=3, slots=1.5, calls=1.5, cores=0.25)
+    aim = Aim(use=0.97, early_use=0.9, refused=3, slots=1.5, calls=1.5, cores=0.25, starved=0)
     reached = Figures(0.97, 0.9, 600, 3, 0, waits=(0.5, 1.5), calls=1.5, cores=0.25, starved=0)
     assert misses(aim, reached) == []
     missed = Figures(0.96, 0.89, 600, 4, 1, waits=(0.5, 1.6), calls=1.6, cores=0.26, starved=1)
