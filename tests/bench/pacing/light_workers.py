@@ -62,7 +62,7 @@ class LightWorker:
         self.settled = 0
         self._name = name
         self._queue = Queue(connect(redis_url))
-        self._subscription = connect(redis_url).pubsub()
+        self._subscription = connect(redis_url, reply_timeout=None).pubsub()
         self._session = session
         self._free = SLOTS
         self._wake = asyncio.Event()
