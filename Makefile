@@ -7,7 +7,7 @@ IN ?= prompts.jsonl
 OUT ?= answers.jsonl
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test soak check format types lint contracts fast bench docs clean
+.PHONY: help install demo run test soak check format types lint contracts fast bench bench-pacing bench-quality docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ fast:
 
 bench: install ## Benchmarks: ratios measured side by side in one run
 	@$(BIN)/python -m tests.bench
+
+bench-pacing: install ## Use of the limit and 429s, ours beside three usual pacers; CASES="600-* lanes" runs some
+	@$(BIN)/python -m tests.bench pacing $(CASES)
 
 bench-quality: install ## The incident of 2025 replayed: how soon worse answers are noticed, and false alarms
 	@$(BIN)/python -m tests.bench.quality $(SEEDS)

@@ -1,4 +1,7 @@
-"""`make bench`: every benchmark, as ratios measured side by side in one run. `python -m tests.bench NAME` runs one."""
+"""`make bench`: every benchmark, as ratios measured side by side in one run. `python -m tests.bench NAME` runs one.
+
+`make bench-pacing` is `python -m tests.bench pacing`, a table of its own: it takes half an hour.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import file_memory, metrics, queue_memory, submitting, throughput, waking
+from tests.bench.pacing.command import compare
 from tests.bench.rows import Row
 
 BENCHMARKS = {
@@ -24,6 +28,8 @@ BENCHMARKS = {
 
 
 async def main(names: list[str]) -> int:
+    if names[:1] == ["pacing"]:
+        return await compare(names[1:])
     unknown = set(names) - BENCHMARKS.keys()
     if unknown:
         print(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(BENCHMARKS)}", file=sys.stderr)
@@ -41,4 +47,7 @@ async def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(sys.argv[1:])))
+    try:
+        sys.exit(asyncio.run(main(sys.argv[1:])))
+    except asyncio.CancelledError:
+        sys.exit(130)

@@ -122,7 +122,7 @@ class Provider:
 
     def snapshot(self, *, keys: bool = False) -> StatsSnapshot:
         """Return the counts so far; by job and content only when `keys` (and `track` is on)."""
-        return self.stats.snapshot(self._account.buckets(), keys=keys)
+        return self.stats.snapshot(self._account.buckets(), now_ns=self._clock.now_ns(), keys=keys)
 
     def create(self, raw: bytes | None, *, authorization: str, job: str | None) -> Plan:
         """Decide a `POST /v1/messages`. `raw` None: the body was too large to be read."""

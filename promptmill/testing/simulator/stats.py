@@ -49,6 +49,8 @@ class Use:
 class StatsSnapshot:
     """All counts at one moment. Everything but `count_tokens` is about `POST /v1/messages`."""
 
+    seconds: float
+    """From the first request until now; 0 before it."""
     requests: int
     by_status: dict[int, int]
     """0: no status was ever sent."""
@@ -158,9 +160,12 @@ class Stats:
             if job:
                 self._paid["job"][job] += 1
 
-    def snapshot(self, buckets: Iterable[tuple[ModelClass, Dimension, TokenBucket]], *, keys: bool) -> StatsSnapshot:
+    def snapshot(
+        self, buckets: Iterable[tuple[ModelClass, Dimension, TokenBucket]], *, now_ns: int, keys: bool
+    ) -> StatsSnapshot:
         """Return all counts; those by key only when `keys`."""
         return StatsSnapshot(
+            seconds=0.0 if self._first_ns is None else (now_ns - self._first_ns) / SECOND_NS,
             requests=self.requests,
             by_status=dict(self.by_status),
             by_model=dict(self.by_model),

@@ -150,7 +150,9 @@ def test_arrivals_are_told_by_spacing_and_by_second(desk_with):
     for gap in (0, 100, 100, 100, 2_700):
         desk.clock.advance(timedelta(milliseconds=gap))
         desk.ask()
+    desk.clock.advance(timedelta(seconds=1))
     stats = desk.provider.snapshot()
+    assert stats.seconds == 4.0
     assert stats.arrival_spacing_ms["p50"] == 100
     assert stats.arrival_spacing_ms["p100"] == 2_700
     assert stats.timeline == (Second(at=0, granted=2, refused=2), Second(at=3, granted=1, refused=0))
