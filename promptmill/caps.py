@@ -69,3 +69,14 @@ class CapReached:
 
     cap: SpendCap
     spent_usd: Decimal
+
+    def to_log(self) -> dict[str, str | None]:
+        """Return the fields of the log's entry."""
+        cap = self.cap
+        return {
+            "cap": str(cap),
+            "action": cap.action,
+            "spent_usd": str(self.spent_usd),
+            "lane": cap.lane,
+            "model_class": cap.model_class,
+        }

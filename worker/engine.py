@@ -27,7 +27,6 @@ from arq.cron import CronJob
 from arq.jobs import serialize_result
 from arq.worker import Function, Worker
 
-from promptmill.caps import CapReached
 from promptmill.errors import PromptmillError, QueueUnavailable
 from promptmill.pacing import paces
 from promptmill.queue import Claim, Disposition, Queue, Settlement, keys
@@ -230,7 +229,8 @@ class PacedWorker(Worker):
                 caps=self._settings.caps,
             )
             for reached in claims.reached:
-                self._say_reached(reached)
+                say = self._log.error if reached.cap.action == "park" else self._log.warning
+                say(events.SPEND_CAP_REACHED, **reached.to_log())
             for claim in claims.jobs:
                 self._start(claim, asked_at)
             fresh = {claim.budget for claim in claims.jobs if claim.budget} - self._configured
@@ -246,18 +246,6 @@ class PacedWorker(Worker):
         if claims.unconfigured or (claims.wait is None and len(self.tasks) < self.max_jobs):
             return timedelta(0)  # limits are known now, or slots came free while the claim was under way
         return claims.wait
-
-    def _say_reached(self, reached: CapReached) -> None:
-        cap = reached.cap
-        say = self._log.error if cap.action == "park" else self._log.warning
-        say(
-            events.SPEND_CAP_REACHED,
-            cap=str(cap),
-            action=cap.action,
-            spent_usd=str(reached.spent_usd),
-            lane=cap.lane,
-            model_class=cap.model_class,
-        )
 
     async def configure(self, model_classes: set[str]) -> None:
         """Tell Redis the limits of `model_classes` as this process' settings have them."""
