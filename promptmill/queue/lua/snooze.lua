@@ -18,7 +18,7 @@ if ARGV[9] ~= record.budget then
   -- must not put its whole backlog before those who asked for the other.
   record.order = next_order(ARGV[9], record.lane, 'from ' .. record.budget)
   save_turns()
-  record.failed_at, record.blamed = 0, 0
+  record.failed_at, record.blamed, record.refused_at = 0, 0, 0
 end
 record.route, record.budget = tonumber(ARGV[8]), ARGV[9]
 if ARGV[10] ~= '' then record.input, record.output = tonumber(ARGV[10]), tonumber(ARGV[11]) end
