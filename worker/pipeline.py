@@ -146,11 +146,10 @@ class Pipeline:
             return
         policy = classify(exchange.sighting)
         attempt = attempt_of(claim, exchange, policy)
-        retry_after = exchange.sighting.retry_after
         decision = decide(
             policy,
-            retry_after=retry_after,
-            standing=await self._report(claim, policy, retry_after),
+            retry_after=exchange.sighting.retry_after,
+            standing=await self._report(claim, policy, exchange.sighting.retry_after),
             claim=claim,
             job=work.job,
             settings=self._settings,

@@ -10,9 +10,9 @@ run_when_full()
 local record = leased_record(id, ARGV[3])
 if not record then return 'LEASE_LOST' end
 reconcile(record, ARGV[6], ARGV[7])
+step_back(record)
 record.attempts = record.attempts + tonumber(ARGV[5])
 if ARGV[12] == '0' then record.claims = record.claims - 1 end
-step_back(record)
 if ARGV[9] ~= record.budget then
   -- Orders of one budget mean nothing in another. All that come from there are as one tenant: an outage of one model
   -- must not put its whole backlog before those who asked for the other.
