@@ -52,6 +52,8 @@ class Suspect:
     """When the one before came to nothing; 0: none did."""
     blamed: bool = False
     """Whether a failure of it was its own fault before."""
+    refused_at: float = 0
+    """When the account was last refused a request of it; 0: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Breaker:
     failed_at: float = 0
     open_since: float | None = None
     reason: str = ""
+    parked: bool = False
+    """Of an open one: whether the account was refused."""
     probe_at: float = 0
     probe_every: float = 0
     open_until: float = 0
@@ -95,7 +99,7 @@ class Breaker:
 
     def closed(self) -> Breaker:
         """Return the breaker closed: everybody may go, as the budget allows."""
-        return replace(self, open_since=None, reason="", probe_at=0, probe_every=0, open_until=0)
+        return replace(self, open_since=None, reason="", parked=False, probe_at=0, probe_every=0, open_until=0)
 
     def is_probe(self, job: Suspect) -> bool:
         """Whether a request was sent as a probe: while the breaker is open no other is sent."""
@@ -133,16 +137,25 @@ class Breaker:
 
         `personal`: a job may be refused what others may do; a key or a spend limit is everybody's.
         """
-        own = personal and self.is_to_blame(job)
+        own = personal and job.refused_at > 0 and self.answered > job.refused_at
         return own, not own and (self.is_probe(job) or job.sent > self.answered)
 
-    def open(self, reason: str, now: float, *, every: float, until: float, wait: float) -> Breaker:
-        """Return the breaker open for `reason`; `wait` is what the provider asked everybody to wait."""
-        after = self if self.is_open else replace(self, open_since=float(-(-now // 1)))
-        if self.reason != reason:
+    def open(
+        self, reason: str, now: float, *, parks: bool, every: float, until: float, wait: float
+    ) -> tuple[Breaker, bool]:
+        """Return the breaker open for `reason`, and whether that is news.
+
+        An outage changes its face all the time, but each refusal of the account is mended in another way. `wait` is
+        what the provider asked everybody to wait.
+        """
+        is_news = not self.is_open or self.parked != parks or (parks and self.reason != reason)
+        after = replace(self, reason=reason, parked=parks)
+        if not self.is_open:
+            after = replace(after, open_since=float(-(-now // 1)))
+        if is_news:
             at = min(now + every, until) if until > now else now + every
-            after = replace(after, reason=reason, probe_every=every, open_until=until, probe_at=at)
-        return replace(after, probe_at=max(after.probe_at, now + wait))
+            after = replace(after, probe_every=every, open_until=until, probe_at=at)
+        return replace(after, probe_at=max(after.probe_at, now + wait)), is_news
 
     def probe(self, now: float) -> Breaker:
         """Return the breaker after the probe of this interval was let through."""

@@ -158,11 +158,10 @@ class Pipeline:
             await self._stopped(work, lease, stopped, started_at)
             return
         self._meters.attempted(attempt, lane=claim.lane)
-        retry_after = exchange.sighting.retry_after
         decision = decide(
             policy,
-            retry_after=retry_after,
-            standing=await self._report(claim, policy, retry_after),
+            retry_after=exchange.sighting.retry_after,
+            standing=await self._report(claim, policy, exchange.sighting.retry_after),
             claim=claim,
             job=work.job,
             settings=self._settings,

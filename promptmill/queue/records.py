@@ -29,6 +29,7 @@ RECORD: Final = (
     "fallbacks",
     "failed_at",
     "blamed",
+    "refused_at",
 )
 """Fields of a record, in order; see lua/_record.lua. A test compares the two."""
 

@@ -5,7 +5,8 @@
 --   failures        how many requests in a row came to nothing
 --   failing_since   when (ms) the first of them was reported, and failed_at the last
 -- and, while it is open:
---   open_since, open_reason, open_until   since when (ms), why, and when it ends at the latest where that is known
+--   open_since, open_until                since when (ms), and when it ends at the latest, or 0 where nobody knows
+--   open_reason, open_effect              why: the outcome, and what it tells ('trips' or 'parks')
 --   probe_at, probe_every                 when (ms) the next request may go, and how long the one after it has to wait
 --   probed_lane                           which lane the last one was of
 --   reroute_at                            from then (ms) on jobs that may ask another model are handed out to do so
@@ -21,13 +22,22 @@ local SMOOTHING = 20
 local RESTART_SHARE, RESTART_GROWTH = 0.5, 2
 local RETRY_BURST = 10
 local OPEN = {
-  'open_since', 'open_reason', 'open_until', 'probe_at', 'probe_every', 'probed_lane', 'reroute_at',
+  'open_since', 'open_reason', 'open_effect', 'open_until', 'probe_at', 'probe_every', 'probed_lane', 'reroute_at',
   'looked1', 'looked2', 'looked3',
 }
 
 local function put(budget, name, value)
   budget[name] = value
   redis.call('HSET', budget.key, name, string.format('%.3f', value))
+end
+
+-- Somebody who deletes fields by hand closes it.
+local function is_open(budget)
+  return budget.open_since and budget.open_until and budget.probe_at and budget.probe_every
+end
+
+local function is_probe(budget, record)
+  return is_open(budget) and record.charged > budget.open_since
 end
 
 local function close_breaker(budget, now)
@@ -52,8 +62,10 @@ local function note_answer(record, now)
   put(budget, 'answer_ms', budget.answer_ms and budget.answer_ms + (took - budget.answer_ms) / SMOOTHING or took)
   put(budget, 'answered', math.max(budget.answered or 0, record.charged))
   if budget.failures then redis.call('HDEL', budget.key, 'failures', 'failing_since', 'failed_at') end
-  if record.failed_at > 0 and budget.retry_tat then put(budget, 'retry_tat', budget.retry_tat - budget.retry_step) end
-  if not budget.open_since or record.charged <= budget.open_since then return false end
+  if record.failed_at > 0 and budget.retry_tat and budget.retry_step then
+    put(budget, 'retry_tat', budget.retry_tat - budget.retry_step)
+  end
+  if not is_probe(budget, record) then return false end
   close_breaker(budget, now)
   return true
 end
@@ -63,9 +75,14 @@ local function is_to_blame(budget, record)
   return record.blamed == 1 or (record.failed_at > 0 and (budget.answered or 0) > record.failed_at)
 end
 
+-- Likewise whether it alone may not do what it asks for.
+local function is_refused_alone(budget, record)
+  return record.refused_at > 0 and (budget.answered or 0) > record.refused_at
+end
+
 -- Whether nothing was answered lately: a row of failures that ended long ago is none.
 local function is_failing(budget, now)
-  return budget.failures ~= nil and now - budget.failed_at <= FORGOTTEN_MS
+  return budget.failures and budget.failing_since and budget.failed_at and now - budget.failed_at <= FORGOTTEN_MS
 end
 
 -- Those of a job that fails alone are no news, nor is what was sent before a request that was answered.
@@ -79,16 +96,19 @@ end
 
 local function is_out(budget, now)
   local within = budget.answer_ms and budget.answer_ms * TIMES_AN_ANSWER or UNKNOWN_MS
-  return (budget.failures or 0) >= ENOUGH
+  return is_failing(budget, now)
+    and budget.failures >= ENOUGH
     and now - budget.failing_since >= math.max(LEAST_MS, math.min(within, MOST_MS))
 end
 
--- Open it, or tell one that is open why it stays so. Returns whether that is news.
-local function open_breaker(budget, now, reason, every_ms, until_ms, wait_ms)
-  local before = redis.call('HGET', budget.key, 'open_reason')
-  redis.call('HSET', budget.key, 'open_reason', reason)
-  if not budget.open_since then put(budget, 'open_since', math.ceil(now)) end
-  if before ~= reason then
+-- Open it, or tell one that is open why it stays so. Returns whether that is news: an outage changes its face all the
+-- time, but each refusal of the account is mended in another way.
+local function open_breaker(budget, now, reason, effect, every_ms, until_ms, wait_ms)
+  local before = redis.call('HMGET', budget.key, 'open_reason', 'open_effect')
+  local is_news = not is_open(budget) or before[2] ~= effect or (effect == 'parks' and before[1] ~= reason)
+  redis.call('HSET', budget.key, 'open_reason', reason, 'open_effect', effect)
+  if not is_open(budget) then put(budget, 'open_since', math.ceil(now)) end
+  if is_news then
     local at = now + every_ms
     if until_ms > now then at = math.min(at, until_ms) end
     put(budget, 'probe_every', every_ms)
@@ -96,7 +116,7 @@ local function open_breaker(budget, now, reason, every_ms, until_ms, wait_ms)
     put(budget, 'probe_at', at)
   end
   put(budget, 'probe_at', math.max(budget.probe_at, now + wait_ms))
-  return before ~= reason
+  return is_news
 end
 
 -- The request that is about to go is the probe of this interval, whatever becomes of it.
@@ -111,7 +131,8 @@ end
 -- A probe that failed goes behind all others of its lane: it may be what fails, so another one is tried next.
 local function step_back(record)
   local open_since = tonumber(redis.call('HGET', BUDGET .. record.budget, 'open_since'))
-  if not open_since or record.charged <= open_since or record.failed_at < record.charged then return end
+  if not open_since or record.charged <= open_since then return end
+  if math.max(record.failed_at, record.refused_at) < record.charged then return end -- it was never sent
   local last = redis.call('ZRANGE', lane_key(record), -1, -1, 'WITHSCORES')[2]
   if last then record.order = math.max(record.order, tonumber(last) + 1) end
 end

@@ -18,15 +18,16 @@
 --   fallbacks how many other models it may ask
 --   failed_at when (ms) a request of it for this budget last came to nothing, or 0
 --   blamed    1 where that was the job's own fault: others were answered meanwhile
+--   refused_at   when (ms) the account was last refused a request of it for this budget, or 0
 local FIELDS = {
   'state', 'lane', 'budget', 'requests', 'input', 'output', 'order',
   'claims', 'attempts', 'lost', 'route', 'deadline', 'ends', 'token', 'charged',
-  'kind', 'longest', 'reserved_input', 'reserved_output', 'fallbacks', 'failed_at', 'blamed',
+  'kind', 'longest', 'reserved_input', 'reserved_output', 'fallbacks', 'failed_at', 'blamed', 'refused_at',
 }
 
 local COUNTS = {
   'requests', 'input', 'output', 'order', 'claims', 'attempts', 'lost', 'route', 'deadline', 'charged', 'longest',
-  'reserved_input', 'reserved_output', 'fallbacks', 'failed_at', 'blamed',
+  'reserved_input', 'reserved_output', 'fallbacks', 'failed_at', 'blamed', 'refused_at',
 }
 
 local function is_sound(record)
@@ -59,7 +60,7 @@ local function foreign_record()
     state = 'w', lane = 2, budget = '', requests = 0, input = 0, output = 0,
     order = 0, claims = 0, attempts = 0, lost = 0, route = 0,
     deadline = 0, ends = 0, token = 0, charged = 0, kind = 0, longest = 0, reserved_input = 0, reserved_output = 0,
-    fallbacks = 0, failed_at = 0, blamed = 0,
+    fallbacks = 0, failed_at = 0, blamed = 0, refused_at = 0,
   }
 end
 

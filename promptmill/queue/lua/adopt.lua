@@ -11,9 +11,10 @@ local lane, budget, requests, input, output, not_before, deadline, run, before, 
   = unpack(cjson.decode(ARGV[5]))
 record.lane, record.budget, record.requests, record.input, record.output = lane, budget, requests, input, output
 if kind ~= '' then record.kind, record.longest = kind, longest end
-record.deadline, record.claims, record.fallbacks = deadline, before, fallbacks or 0
+record.deadline, record.claims = deadline, before
 record.order = next_order(budget, lane, tenant, record)
 save_turns()
+record.fallbacks = fallbacks or 0
 redis.call('SADD', BUDGETS, record.budget)
 local at
 if not_before > now and record.ends == 0 then

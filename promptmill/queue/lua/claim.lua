@@ -81,7 +81,7 @@ end
 -- Lanes that are owed a share of the budget go before those above them. Where a cap is reached nobody goes.
 local function head(class, budget)
   for lane = 2, 3 do
-    if budget and not budget.open_since and is_owed(budget, lane, now) and not is_parked(reached, lane, class) then
+    if budget and not is_open(budget) and is_owed(budget, lane, now) and not is_parked(reached, lane, class) then
       local id, record = first_of(class, lane)
       if id then return id, record end
     end
@@ -123,7 +123,7 @@ local turns, slot = {}, nil
 for _, class in ipairs(more_due and {} or redis.call('SMEMBERS', BUDGETS)) do
   local budget = load_budget(class)
   if budget then
-    if budget.reroute_at and now >= budget.reroute_at then reroute(class, budget) end
+    if is_open(budget) and budget.reroute_at and now >= budget.reroute_at then reroute(class, budget) end
     turns[#turns + 1] = { class = class, budget = budget }
   elseif head(class) then
     unconfigured[#unconfigured + 1] = class
@@ -145,8 +145,8 @@ while #turns > 0 do
         charge_lane(turn.budget, record, cost, now)
         turn.charged = true
         leave_lane(id, record)
-        lease(id, record, 'run', cost, turn.budget.open_since)
-        if turn.budget.open_since then let_probe(turn.budget, record.lane, now) end
+        lease(id, record, 'run', cost, is_open(turn.budget))
+        if is_open(turn.budget) then let_probe(turn.budget, record.lane, now) end
         going[#going + 1] = turn
       end
     end

@@ -16,32 +16,31 @@ run_when_full()
 local record = leased_record(ARGV[2], ARGV[3])
 if not record then return { 'LEASE_LOST' } end
 local budget = read_budget(record.budget)
-local is_probe = budget.open_since ~= nil and record.charged > budget.open_since
-local blamed, opens = is_to_blame(budget, record), false
+local failed_at = math.max(record.charged, math.floor(now))
+local blamed, opens = true, false
 if effect == 'trips' then
+  blamed = is_to_blame(budget, record)
   note_failure(budget, record, now)
-  opens = is_probe or (not budget.open_since and is_out(budget, now))
-  if budget.open_since or opens then blamed = false end
+  opens = is_probe(budget, record) or (not is_open(budget) and is_out(budget, now))
+  if is_open(budget) or opens then blamed = false end
   if is_failing(budget, now) and now - budget.failing_since > tonumber(ARGV[11]) then blamed = true end
   if blamed and ARGV[6] == '1' then record.blamed = 1 end
 elseif effect == 'parks' then
-  blamed = blamed and ARGV[6] == '1'
-  opens = not blamed and (is_probe or record.charged > (budget.answered or 0))
-else
-  blamed = true
+  blamed = ARGV[6] == '1' and is_refused_alone(budget, record)
+  opens = not blamed and (is_probe(budget, record) or record.charged > (budget.answered or 0))
 end
-record.failed_at = math.max(record.charged, math.floor(now))
+record[effect == 'parks' and 'refused_at' or 'failed_at'] = failed_at
 save_record(ARGV[2], record)
 
 local is_news, wait = false, 0
 if opens then
-  is_news = open_breaker(budget, now, outcome, tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]))
+  is_news = open_breaker(budget, now, outcome, effect, tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]))
   if ARGV[10] == '' then
     redis.call('HDEL', budget.key, 'reroute_at')
   else
     put(budget, 'reroute_at', budget.open_since + tonumber(ARGV[10]))
   end
-elseif not budget.open_since then
+elseif not is_open(budget) then
   wait = retry_wait(budget, record, now, tonumber(ARGV[12]))
 end
-return { 'OK', blamed and 1 or 0, budget.open_since and 1 or 0, is_news and 1 or 0, string.format('%.3f', wait) }
+return { 'OK', blamed and 1 or 0, is_open(budget) and 1 or 0, is_news and 1 or 0, string.format('%.3f', wait) }

@@ -11,16 +11,16 @@ local record = leased_record(id, ARGV[3])
 if not record then return 'LEASE_LOST' end
 reconcile(record, ARGV[6], ARGV[7])
 count_spend(record, ARGV[13], now)
+step_back(record)
 record.attempts = record.attempts + tonumber(ARGV[5])
 if ARGV[12] == '0' then record.claims = record.claims - 1 end
 if ARGV[10] ~= '' then record.input, record.output = tonumber(ARGV[10]), tonumber(ARGV[11]) end
-step_back(record)
 if ARGV[9] ~= record.budget then
   -- Orders of one budget mean nothing in another. All that come from there are as one tenant: an outage of one model
   -- must not put its whole backlog before those who asked for the other.
   record.order = next_order(ARGV[9], record.lane, 'from ' .. record.budget, record)
   save_turns()
-  record.failed_at, record.blamed = 0, 0
+  record.failed_at, record.blamed, record.refused_at = 0, 0, 0
 end
 record.route, record.budget = tonumber(ARGV[8]), ARGV[9]
 local at

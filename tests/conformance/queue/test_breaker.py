@@ -329,6 +329,13 @@ async def test_one_refusal_of_the_account_is_enough_and_news_once(bench):
     assert (await bench.claim()).jobs == ()
 
 
+async def test_an_outage_that_changes_its_face_is_no_news(bench):
+    await go_out(bench)
+    for outcome, is_news in (("overloaded", True), ("server_error", False), ("overloaded", False)):
+        assert (await fail(bench, await probe(bench), outcome=outcome)).is_news == is_news
+    assert await bench.redis.hget(f"promptmill:budget:{CLASS}", "open_reason") == b"overloaded"
+
+
 async def test_another_reason_is_news_and_asked_at_its_own_interval(bench):
     await go_out(bench)
     standing = await refuse(bench, await probe(bench), outcome="spend_limit_reached", probe_every=HOUR)
@@ -362,6 +369,17 @@ async def test_a_refusal_of_what_was_sent_before_a_request_that_was_answered_par
     bench.clock.advance(1)
     await answer(bench, await bench.claim_one())
     assert not (await refuse(bench, old)).is_out
+
+
+async def test_a_job_that_failed_otherwise_before_is_not_refused_alone(bench):
+    """A permission that the whole key lost: it parks, and kills nobody who happened to have failed before."""
+    await bench.configure()
+    await bench.submit("a")
+    await fail(bench, await bench.claim_one())
+    await others_are_answered(bench)
+    bench.clock.advance(1)
+    standing = await refuse(bench, await bench.claim_one(), outcome="not_permitted", may_use_attempt=True)
+    assert (standing.to_blame, standing.is_out) == (False, True)
 
 
 async def test_what_is_refused_to_one_job_alone_is_that_jobs_fault_the_second_time(bench):
@@ -603,3 +621,36 @@ async def test_when_the_class_is_back_nobody_asks_another_model(bench):
     await bench.submit("b", fallbacks=(MODEL,))
     bench.clock.advance(1_000)
     assert (await bench.claim_one()).disposition is Disposition.RUN
+
+
+# what somebody may have changed by hand -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["deleted", "no number"])
+async def test_whatever_field_somebody_damages_claims_and_reports_go_on(bench, how):
+    await go_out(bench, *(f"j{n}" for n in range(60)), fallback_after=NOTHING)
+    for name in ("answered", "answer_ms", "failures", "failing_since", "failed_at", "retry_tat", "retry_step"):
+        await bench.redis.hset(f"promptmill:budget:{CLASS}", name, "1000")
+    key = f"promptmill:budget:{CLASS}"
+    fields = await bench.redis.hgetall(key)
+    assert {b"open_since", b"open_until", b"probe_at", b"probe_every", b"reroute_at"} < fields.keys()
+    for name in fields:
+        if name.partition(b"_")[0] in {b"requests", b"input", b"output"}:
+            continue  # limits are other tests' concern
+        await bench.redis.delete(key)
+        await bench.redis.hset(key, mapping=fields)
+        bench.clock.advance(INTERVAL)
+        claim, *others = (await bench.claim(most=3, lease=HOUR)).jobs
+        for other in others:
+            await bench.queue.snooze(Snooze(other, sent=False))
+        if how == "deleted":
+            await bench.redis.hdel(key, name)
+        else:
+            await bench.redis.hset(key, name, "whatever")
+        await bench.queue.renew([claim], HOUR)
+        await fail(bench, claim)
+        bench.clock.advance(INTERVAL)
+        claim, *others = (await bench.claim(most=3, lease=HOUR)).jobs
+        for other in others:
+            await bench.queue.snooze(Snooze(other, sent=False))
+        await answer(bench, claim)

@@ -19,7 +19,14 @@ from tests.support.queues import CLASS, Bench
 RATE = 6_000.0
 SHARE = 0.2
 PATIENCE = timedelta(hours=1)
-EVERY = {"overloaded": timedelta(seconds=30), "bad_key": timedelta(seconds=20), "spend": timedelta(minutes=15)}
+EVERY = {
+    "overloaded": timedelta(seconds=30),
+    "connection_failed": timedelta(seconds=30),
+    "bad_key": timedelta(seconds=20),
+    "not_permitted": timedelta(seconds=20),
+    "spend": timedelta(minutes=15),
+}
+PARKS = {"bad_key", "not_permitted", "spend"}
 JOBS = 4
 FOR_EVER = timedelta(days=10_000)
 TOLERANCE_MS = 0.01
@@ -139,16 +146,17 @@ class Comparison:
 
     async def failed(self, step: Ends) -> None:
         claim, now = self.running.pop(step.pick % len(self.running)), self.bench.clock()
-        job, was_closed, reason = self.jobs[claim.job_id], not self.model.is_open, self.model.reason
-        wait = 0.0
-        if step.how == "overloaded":
+        job, was_closed, is_news = self.jobs[claim.job_id], not self.model.is_open, False
+        wait, parks = 0.0, step.how in PARKS
+        if not parks:
             self.model, blamed, opens = self.model.fail(job, now, outage_patience=PATIENCE / timedelta(milliseconds=1))
         else:
-            blamed, opens = self.model.refuse(job, personal=False)
+            blamed, opens = self.model.refuse(job, personal=step.how == "not_permitted")
         if opens:
-            self.model = self.model.open(
+            self.model, is_news = self.model.open(
                 step.how,
                 now,
+                parks=parks,
                 every=EVERY[step.how] / timedelta(milliseconds=1),
                 until=self.month_end.timestamp() * 1000 if step.how == "spend" else 0,
                 wait=step.retry_after_ms,
@@ -159,21 +167,24 @@ class Comparison:
             Report(
                 claim,
                 step.how,
-                Effect.TRIPS if step.how == "overloaded" else Effect.PARKS,
+                Effect.PARKS if parks else Effect.TRIPS,
                 retry_share=SHARE,
                 probe_every=EVERY[step.how],
                 outage_patience=PATIENCE,
-                may_use_attempt=step.how == "overloaded",
+                may_use_attempt=step.how in {"overloaded", "not_permitted"},
                 ends_at=self.month_end if step.how == "spend" else None,
                 retry_after=timedelta(milliseconds=step.retry_after_ms),
             )
         )
-        expected = Standing(blamed, self.model.is_open, opens and self.model.reason != reason)
+        expected = Standing(blamed, self.model.is_open, is_news)
         assert replace(standing, wait=expected.wait) == expected
         assert standing.wait / timedelta(milliseconds=1) == pytest.approx(wait, rel=0, abs=TOLERANCE_MS)
         failed_at = max(job.sent, math.floor(now))
-        blamed = job.blamed or (blamed and step.how == "overloaded")
-        self.jobs[claim.job_id] = replace(job, failed_at=failed_at, blamed=blamed)
+        if parks:
+            self.jobs[claim.job_id] = replace(job, refused_at=failed_at)
+        else:
+            may_be = step.how == "overloaded"
+            self.jobs[claim.job_id] = replace(job, failed_at=failed_at, blamed=job.blamed or (blamed and may_be))
         await self.bench.queue.snooze(Snooze(claim, uses_attempt=standing.to_blame))
 
     async def compare(self) -> None:
@@ -183,7 +194,7 @@ class Comparison:
             for name, value in (await self.bench.redis.hgetall(f"promptmill:budget:{CLASS}")).items()
         }
         model = self.model
-        assert stored.get("open_reason", "") == model.reason
+        assert (stored.get("open_reason", ""), stored.get("open_effect") == "parks") == (model.reason, model.parked)
         assert ("open_since" in stored) == model.is_open
         numbers = ("answered", "failures", "failing_since", "failed_at", "probe_at", "probe_every", "open_until")
         found = {

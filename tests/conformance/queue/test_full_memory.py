@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from promptmill.errors import QueueUnavailable
-from promptmill.queue import Disposition, Renewal, Settlement, Snooze
+from promptmill.queue import Disposition, Effect, Renewal, Report, Settlement, Snooze
 from promptmill.results import Status
 from tests.support.queues import CLASS, LEASE, PLENTY, make_submission
 
@@ -39,6 +39,7 @@ async def test_jobs_that_run_are_renewed_settled_and_given_back(bench, fill):
     await fill()
     assert await bench.queue.renew([one, two], LEASE) == [Renewal.OK, Renewal.OK]
     await bench.queue.block(CLASS, timedelta(seconds=1), "rate_limited")
+    await bench.queue.report(Report(two, "bad_key", Effect.PARKS, 0.2, LEASE, LEASE))
     await bench.queue.snooze(Snooze(two, used=two.reserved))
     settlement = Settlement(one, Status.SUCCEEDED, b"result", timedelta(hours=1), "r", one.reserved)
     assert await bench.queue.settle([settlement]) == [True]

@@ -172,6 +172,15 @@ async def test_an_outage_of_four_hours_loses_nothing_and_costs_one_request_an_in
     assert Counter(fleet.answered) == dict.fromkeys(fleet.jobs, 1)
 
 
+@pytest.mark.parametrize("begins", [1.0, 1.1, 1.2, 1.3, 1.4])
+async def test_wherever_in_an_interval_it_ends_the_rate_is_back_within_a_minute(redis: Redis, begins: float) -> None:
+    ends = begins + 10
+    fleet = await a_fleet(redis, Outage(begins, ends, "overloaded"), jobs=2_000)
+    await fleet.run(ends + 1.5)
+    assert fleet.rate(ends + 1, ends + 1.2) > 0.95
+    assert fleet.tally.refused == []
+
+
 async def test_a_job_that_always_fails_ends_and_nobody_else_is_kept_from_going(redis: Redis) -> None:
     bad = frozenset(f"job-{number}" for number in range(0, 2_000, 200))
     fleet = await a_fleet(redis, Outage(0, 1e9, "server_error", 60, jobs=bad), jobs=2_000)
