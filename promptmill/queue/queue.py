@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, IntEnum, StrEnum
@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from promptmill.errors import LeaseLost
 from promptmill.jobs import Lane
-from promptmill.pacing import DIMENSIONS, Cost, Pace
+from promptmill.pacing import DIMENSIONS, Charge, Cost, Pace, Reading
 from promptmill.queue import keys, scripts
 from promptmill.queue.connection import redis_errors
 from promptmill.queue.submission import Submission
@@ -83,6 +83,8 @@ class Claim:
     """What the budget was charged; tokens are zero where it was charged nothing."""
     payload: bytes | None
     """None: somebody deleted it."""
+    charge: Charge | None = None
+    """None where no request may be sent under it."""
 
     @property
     def key(self) -> bytes:
@@ -99,6 +101,15 @@ class Claims:
     unconfigured: tuple[str, ...]
     """Model classes with jobs but without limits."""
     jobs: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewLimit:
+    """A limit of which the provider says otherwise than was thought, in units a minute."""
+
+    dimension: str
+    before: float
+    limit: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,10 +266,27 @@ class Queue:
         answers = await self._run("cancel", self._now(), *map(_key, ids))
         return {job_id: answer.decode() for job_id, answer in zip(ids, answers, strict=True)}
 
-    async def configure(self, model_class: str, paces: dict[str, Pace]) -> bool:
-        """Set a budget's limits; whether the budget is new. A new budget starts empty."""
-        numbers = [number for d in DIMENSIONS for number in (paces[d].rate, paces[d].burst)]
-        return bool(await self._run("configure", self._now(), model_class, *numbers))
+    async def configure(
+        self, model_class: str, paces: dict[str, Pace], *, pinned: bool = False, warm_up: timedelta = timedelta(0)
+    ) -> bool:
+        """Set a budget's limits; whether the budget is new. A new budget starts empty.
+
+        Limits that the provider named itself stay, unless they are `pinned`. After a rest the budget takes `warm_up` to
+        come to its whole rate.
+        """
+        numbers = [number for d in DIMENSIONS for number in (paces[d].limit, paces[d].rate, paces[d].burst)]
+        about = (int(pinned), _ms(warm_up.total_seconds()))
+        return bool(await self._run("configure", self._now(), model_class, *about, *numbers))
+
+    async def observe(self, model_class: str, charge: Charge, readings: Mapping[str, Reading]) -> list[NewLimit]:
+        """Take in what the headers of an answer say of the provider's buckets, by dimension; the limits that are news.
+
+        `charge` is that of its request: an answer to an older one than was heard before changes nothing.
+        """
+        said = [number for d in DIMENSIONS for number in _said(readings.get(d, Reading()))]
+        spent = (getattr(charge.spent, d) for d in DIMENSIONS)
+        news = await self._run("observe", self._now(), model_class, charge.at, *spent, *said)
+        return [NewLimit(d.decode(), float(before), float(limit)) for d, before, limit in news]
 
     async def block(self, model_class: str, wait: timedelta, reason: str, *, refused: Claim | None = None) -> None:
         """Let nobody spend from a budget for a time; no shorter block cuts a longer one. Zero lifts the block.
@@ -309,6 +337,7 @@ def _claim(fields: list[Any]) -> Claim:
         tokens_in,
         tokens_out,
         payload,
+        *charge,
     ) = fields
     return Claim(
         job_id=job_id.decode("utf-8", "surrogateescape"),
@@ -322,7 +351,12 @@ def _claim(fields: list[Any]) -> Claim:
         budget=budget.decode("utf-8", "replace"),
         reserved=Cost(requests=1, input=tokens_in, output=tokens_out),
         payload=payload,
+        charge=Charge(float(charge[0]), Cost(*charge[1:])) if charge else None,
     )
+
+
+def _said(reading: Reading) -> tuple[int | str, int | str]:
+    return "" if reading.limit is None else reading.limit, "" if reading.remaining is None else reading.remaining
 
 
 def _placing(submission: Submission) -> bytes:

@@ -9,7 +9,7 @@ from typing import Final
 _FOLDER: Final = files("promptmill.queue") / "lua"
 _NEEDS: Final = "-- needs: "
 
-NAMES: Final = ("submit", "claim", "adopt", "renew", "settle", "snooze", "cancel", "configure", "block")
+NAMES: Final = ("submit", "claim", "adopt", "renew", "settle", "snooze", "cancel", "configure", "block", "observe")
 
 
 @cache

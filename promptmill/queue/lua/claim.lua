@@ -1,4 +1,4 @@
--- needs: keys, record, learned, budget, alarm
+-- needs: keys, record, learned, seen, budget, alarm
 -- Lease jobs to a worker: those that may be sent now, in lane order, and no others. A job for which there is no
 -- budget stays in the queue.
 -- ARGV  1 now (ms, or '')   2 worker   3 lease (ms)   4 most jobs to lease   5 prefix of their tokens
@@ -6,23 +6,29 @@
 --   wait   ms until this worker should claim again unless it is woken; -1: when one of its jobs has ended
 --   class  model classes with jobs but without limits: configure them and claim again
 --   claim  {id, disposition, token, claims, attempts, lost, route, lane, budget, input and output reserved,
---          payload or false}
+--          payload or false, when (ms) it was charged, all requests, input and output charged so far}
+--          (the last four only where it was charged)
 --          disposition: 'run'; 'cancelled' or 'expired': only to be ended; 'foreign': to be adopted or buried
 local now, worker, lease_ms, most, prefix = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local claims, unconfigured = {}, {}
 run_when_full()
 
-local function lease(id, record, disposition, cost)
+local function lease(id, record, disposition, cost, budget)
   record.state, record.claims = 'l', record.claims + 1
   record.token = prefix .. '.' .. (#claims + 1)
   record.charged = cost and math.floor(now) or 0
   record.reserved_input, record.reserved_output = cost and cost.input or 0, cost and cost.output or 0
   redis.call('ZADD', QUEUE, math.ceil(now + lease_ms), id)
   save_record(id, record)
-  claims[#claims + 1] = {
+  local claim = {
     id, disposition, record.token, record.claims, record.attempts, record.lost, record.route,
     record.lane, record.budget, record.reserved_input, record.reserved_output, redis.call('GET', PAYLOAD .. id),
   }
+  if budget then
+    claim[#claim + 1] = string.format('%.3f', now)
+    for _, d in ipairs(DIMENSIONS) do claim[#claim + 1] = budget[d .. '_spent'] end
+  end
+  claims[#claims + 1] = claim
 end
 
 -- 1. Whatever comes due: waits that are over, leases of the dead, deadlines, and what arq clients put in.
@@ -109,7 +115,7 @@ while #turns > 0 do
         charge_lane(turn.budget, record, cost, now)
         turn.charged = true
         leave_lane(id, record)
-        lease(id, record, 'run', cost)
+        lease(id, record, 'run', cost, turn.budget)
         going[#going + 1] = turn
       end
     end

@@ -1,4 +1,4 @@
--- needs: keys, record, learned, budget
+-- needs: keys, record, learned, seen, budget
 -- Take ended jobs out of Redis, leave their results for whoever waits, and announce them. Needs the leases.
 -- ARGV  nine for each job:
 --       id, token, result ('' for none), how long to keep it (ms), run or '', status,
