@@ -42,7 +42,9 @@ SPARE: Final = 0.01
 HALF_LIFE_MS: Final = 3_600_000
 """Of a depth that is not seen again."""
 WINDOW_MS: Final = 10_000
-"""Over which use by others is estimated."""
+"""Over which use by others is measured."""
+WEIGHT: Final = 0.2
+"""Of the newest measurement in the estimate: answers are charged here at once, there while they are generated."""
 NOBODY: Final = 0.02
 """A share of the limit that a full bucket hides at most where nobody else drinks from it."""
 
@@ -159,7 +161,8 @@ class Bucket:
         share = (came - (spent - spent_first) - (left - first)) / came
         bounded = min(first, left) > 0 and max(first, left) < depth - full_margin
         known = bounded or abs(share) <= NOBODY
-        return replace(told, since=(at, left, spent), others=max(0.0, min(1.0, share)) if known else None)
+        mean = share if self.others is None else self.others + WEIGHT * (share - self.others)
+        return replace(told, since=(at, left, spent), others=max(0.0, min(1.0, mean)) if known else None)
 
 
 def _unknown() -> dict[str, Bucket]:
@@ -232,12 +235,12 @@ class Budget:
     def level_at(self, d: str, now: float) -> float | None:
         """Return what the provider's bucket holds: the newest answer, what came in since, less what we charged since.
 
-        None where nobody knows: an answer that took longer than half a bucket takes to fill says nothing about now.
+        None where nobody knows: while a bucket could have been filled twice others may have done anything.
         """
         bucket, per_ms, age = self.buckets[d], self.limit_of(d) / MS_PER_MINUTE, now - self.seen_at
         if bucket.left is None or bucket.depth is None or bucket.depth < LEAST_DEPTH[d]:
             return None
-        if age * per_ms > bucket.depth / 2:
+        if age * per_ms > 2 * bucket.depth:
             return None
         return min(bucket.depth, bucket.left + age * per_ms - (self.spent[d] - bucket.mark))
 

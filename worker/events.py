@@ -33,6 +33,9 @@ BUDGET_PAUSED: Final = "budget_paused"
 """model_class, outcome, pause_s"""
 BUDGET_PARKED: Final = "budget_parked"
 """model_class, outcome, says, probe_s: the owner has to do something"""
+LIMIT_DIFFERS: Final = "limit_differs"
+"""model_class, dimension, assumed, limit, obeyed: the provider names another limit than the settings, or than it did
+before (units a minute); said once for all workers, and obeyed unless the budget is pinned"""
 PRICE_UNKNOWN: Final = "price_unknown"
 """model: said once for each; the cost of its jobs is left empty"""
 

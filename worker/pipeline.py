@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -39,7 +40,10 @@ class Tally:
 
 
 class Pipeline:
-    """Runs claimed jobs. One for a worker process; `run` is called once for each claim, many at a time."""
+    """Runs claimed jobs. One for a worker process; `run` is called once for each claim, many at a time.
+
+    `hear` is handed the headers of every answer as soon as they come.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Pipeline:
         settings: Settings,
         recorder: Recorder,
         provider: Provider,
+        hear: Callable[[Claim, Mapping[str, str]], None],
         ensure_lease: Callable[[Lease], Awaitable[None]],
         worker: str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -55,6 +60,7 @@ class Pipeline:
         self._settings = settings
         self._recorder = recorder
         self._provider = provider
+        self._hear = hear
         self._ensure_lease = ensure_lease
         self._endings = Endings(settings, worker=worker, now=now)
         self._now = now
@@ -124,7 +130,9 @@ class Pipeline:
         await self._ensure_lease(lease)
         claim, started_at = work.claim, self._now()
         try:
-            exchange = await lease.call.run(self._provider.send(work.request, job_id=work.job.id))
+            exchange = await lease.call.run(
+                self._provider.send(work.request, job_id=work.job.id, hear=partial(self._hear, claim))
+            )
         except Stopped as stopped:
             await self._stopped(work, lease, stopped, started_at)
             return

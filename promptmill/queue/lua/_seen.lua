@@ -23,13 +23,13 @@ local function scaled(d, rate, burst, by)
 end
 
 -- What the provider's bucket holds now, reckoned from the newest answer: what came in since, less what we charged since.
--- nil where nobody knows: an answer that took longer than half a bucket takes to fill says nothing about now.
+-- nil where nobody knows: while a bucket could have been filled twice others may have done anything.
 local function level_at(budget, d, now)
   local depth, left = budget[d .. '_depth'], budget[d .. '_left']
   if not depth or not left or depth < LEAST_DEPTH[d] then return nil end
   local per_ms = limit_of(budget, d) / 60000
   local age = now - budget.seen_at
-  if age * per_ms > depth / 2 then return nil end
+  if age * per_ms > 2 * depth then return nil end
   return math.min(depth, left + age * per_ms - (budget[d .. '_spent'] - budget[d .. '_mark']))
 end
 

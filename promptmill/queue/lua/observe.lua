@@ -4,7 +4,8 @@
 --       4 requests, 5 input, 6 output that had been spent by then in all; then two for each dimension in that order:
 --       units a minute, units left ('' where the answer does not say)
 -- Returns {dimension, what was thought, what the provider says} for each limit that is news.
-local WINDOW_MS = 10000      -- over which use by others is estimated: shorter ones drown in rounding
+local WINDOW_MS = 10000      -- over which use by others is measured: shorter ones drown in rounding
+local WEIGHT = 0.2           -- of the newest measurement: answers are charged here at once, there while they are generated
 local NOBODY = 0.02          -- a full bucket hides so much of it at most
 local HALF_LIFE_MS = 3600000 -- of a depth that is not seen again
 local ROUNDED = { requests = 0, input = 500, output = 500 } -- token remainders are to the nearest thousand
@@ -51,7 +52,8 @@ local function estimate_others(d, left)
     local share = (came - (spent[d] - budget[d .. '_since_mark']) - (left - first)) / came
     local bounded = first > 0 and left > 0 and math.max(first, left) < full
     if bounded or math.abs(share) <= NOBODY then
-      set(d .. '_others', math.max(0, math.min(1, share)))
+      local mean = budget[d .. '_others'] or share
+      set(d .. '_others', string.format('%.6f', math.max(0, math.min(1, mean + WEIGHT * (share - mean)))))
     else
       forget(d .. '_others')
     end
