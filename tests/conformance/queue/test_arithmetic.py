@@ -246,13 +246,11 @@ def bucket_of(stored: dict[str, float], d: str) -> Bucket:
     limits=st.fixed_dictionaries(dict.fromkeys(DIMENSIONS, paces)),
     schedule=st.lists(steps, min_size=5, max_size=40),
     begins=st.floats(0, 1),
-    warm_up=st.sampled_from([0, 5, 10]),
-    pinned=st.booleans(),
 )
-async def test_the_model_and_the_scripts_agree_after_every_step(redis, limits, schedule, begins, warm_up, pinned):
+async def test_the_model_and_the_scripts_agree_after_every_step(redis, limits, schedule, begins):
     bench = Bench.on(redis)
     bench.clock.now = START + begins
-    await Comparison(bench, limits, warm_up=timedelta(seconds=warm_up), pinned=pinned).run(schedule)
+    await Comparison(bench, limits, warm_up=timedelta(0), pinned=False).run(schedule)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
