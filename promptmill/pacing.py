@@ -41,6 +41,8 @@ SPARE: Final = 0.01
 """Headroom that is given up where the provider's bucket is known to be as deep as AMPLE_MS of its limit."""
 HALF_LIFE_MS: Final = 3_600_000
 """Of a depth that is not seen again."""
+AHEAD_MS: Final = 10_000
+"""So far what is urgent may run ahead of the pace."""
 WINDOW_MS: Final = 10_000
 """Over which use by others is measured."""
 WEIGHT: Final = 0.2
@@ -197,15 +199,19 @@ class Budget:
         tats = {d: now + pace.burst * pace.ms_per_unit for d, pace in of.items()}
         return cls(of, tats, warm_up=warm_up, pinned=pinned)
 
-    def admissible_at(self, cost: Cost, now: float) -> float:
+    def admissible_at(self, cost: Cost, now: float, *, urgent: bool = False) -> float:
         """Return when a request of this cost may be sent (ms); not later than `now` means at once.
 
-        A cost above the burst goes on a full bucket and leaves a debt.
+        A cost above the burst goes on a full bucket and leaves a debt. What is urgent passes a debt of tokens as far as
+        the provider's bucket has them to spare.
         """
         at = self.blocked_until
         for d, pace in self.paces.items():
-            units = min(getattr(cost, d), pace.burst)
-            at = max(at, max(self.tats[d], now) + (units - pace.burst) * pace.ms_per_unit)
+            units = getattr(cost, d)
+            due = max(self.tats[d], now) + (min(units, pace.burst) - pace.burst) * pace.ms_per_unit
+            if urgent and due > now and d in TOKENS and self.ramp.at(now) == 1:
+                due = min(due, max(due - AHEAD_MS, self.spare_at(d, units, now)))
+            at = max(at, due)
         return at
 
     def charge(self, cost: Cost, now: float) -> Budget:
@@ -244,13 +250,25 @@ class Budget:
             return None
         return min(bucket.depth, bucket.left + age * per_ms - (self.spent[d] - bucket.mark))
 
+    def is_ample(self, d: str) -> bool:
+        """Return whether the provider's bucket is so deep that it forgives a pace which is off by a little."""
+        depth = self.buckets[d].depth
+        return depth is not None and depth * MS_PER_MINUTE / self.limit_of(d) >= AMPLE_MS
+
+    def spare_at(self, d: str, units: float, now: float) -> float:
+        """Return when the provider's bucket is sure to be half full still after so many units, inf: never."""
+        level, half, per_ms = self.level_at(d, now), (self.buckets[d].depth or 0) / 2, self.limit_of(d) / MS_PER_MINUTE
+        if level is None or not self.is_ample(d) or (now - self.seen_at) * per_ms > half:
+            return math.inf
+        return now + max(0.0, half + units - level) / per_ms
+
     def factor_at(self, d: str, now: float) -> float:
         """Return the share of its rate at which a dimension goes: less than 1 where others take from the bucket."""
         level, depth = self.level_at(d, now), self.buckets[d].depth
         if level is None or depth is None:
             return 1.0
         factor = max(LEAST_FACTOR, min(1.0, level / (depth / 2)))
-        if depth * MS_PER_MINUTE / self.limit_of(d) < AMPLE_MS:
+        if not self.is_ample(d):
             return factor
         whole = self.paces[d].limit if self.pinned else self.limit_of(d)
         return factor * max(1.0, min(whole / self.paces[d].rate, 1 / (1 - SPARE)))

@@ -21,7 +21,7 @@ local SHARES = { [2] = 0.05, [3] = 0.02 }
 local START_SHARE, REST_BEFORE_MS = 0.25, 60000
 local GROWTH = { rate_limited = 1, ramp_limited = 0.1 } -- of its rate, a minute, after the provider refused a request
 local MEMORY_MS = 86400000 -- of a rise that was too steep for the provider
-local AHEAD_MS = 10000     -- how far what is urgent may run ahead of the pace
+local AHEAD_MS = 10000     -- so far what is urgent may run ahead of the pace
 
 local function read_budget(class)
   local budget = { key = BUDGET .. class }
@@ -42,23 +42,30 @@ local function load_budget(class)
   return budget
 end
 
--- When a request of this cost may be sent. min(cost, burst) lets one larger than the burst go on a full bucket;
--- the debt that it leaves keeps later ones back.
-local function admissible_at(budget, cost, now)
-  local at = budget.blocked_until or 0
-  for _, d in ipairs(DIMENSIONS) do
-    local per_unit = 60000 / budget[d .. '_rate']
-    local burst = budget[d .. '_burst']
-    local tat = math.max(budget[d .. '_tat'], now)
-    at = math.max(at, tat + (math.min(cost[d], burst) - burst) * per_unit)
-  end
-  return at
-end
-
 -- The share of its rate at which a budget goes now: less than 1 after a refusal.
 local function share_at(budget, now)
   local grown = (budget.ramp_growth or 0) * math.max(0, now - (budget.ramp_from or 0)) / 60000
   return math.min(1, (budget.ramp_share or 1) + grown)
+end
+
+-- When a request of this cost may be sent. min(cost, burst) lets one larger than the burst go on a full bucket;
+-- the debt that it leaves keeps later ones back.
+-- What is urgent passes a debt of tokens as far as the provider's bucket has them to spare: a long prompt keeps nobody
+-- waiting at a screen. Requests stay evenly spaced all the same.
+local function admissible_at(budget, cost, now, urgent)
+  local at = budget.blocked_until or 0
+  urgent = urgent and share_at(budget, now) == 1
+  for _, d in ipairs(DIMENSIONS) do
+    local per_unit = 60000 / budget[d .. '_rate']
+    local burst = budget[d .. '_burst']
+    local tat = math.max(budget[d .. '_tat'], now)
+    local due = tat + (math.min(cost[d], burst) - burst) * per_unit
+    if urgent and due > now and d ~= 'requests' then
+      due = math.min(due, math.max(due - AHEAD_MS, spare_at(budget, d, cost[d], now)))
+    end
+    at = math.max(at, due)
+  end
+  return at
 end
 
 -- Use that jumps to the whole rate at once looks like an accident to the provider.

@@ -33,13 +33,26 @@ local function level_at(budget, d, now)
   return math.min(depth, left + age * per_ms - (budget[d .. '_spent'] - budget[d .. '_mark']))
 end
 
+local function is_ample(budget, d)
+  return budget[d .. '_depth'] * 60000 / limit_of(budget, d) >= AMPLE_MS
+end
+
+-- When the provider's bucket is sure to be half full still, with a reserve for what others take, after so many units.
+local function spare_at(budget, d, units, now)
+  local level = level_at(budget, d, now)
+  if not level or not is_ample(budget, d) then return math.huge end
+  local half, per_ms = budget[d .. '_depth'] / 2, limit_of(budget, d) / 60000
+  if (now - budget.seen_at) * per_ms > half then return math.huge end
+  return now + math.max(0, half + units - level) / per_ms
+end
+
 -- The share of its rate at which a dimension goes. Below half of its depth something else is drinking from the bucket:
 -- it gets its part, and there is always a reserve for what it asks next.
 local function factor_at(budget, d, now)
   local level, depth = level_at(budget, d, now), budget[d .. '_depth']
   if not level then return 1 end
   local factor = math.max(LEAST_FACTOR, math.min(1, level / (depth / 2)))
-  if depth * 60000 / limit_of(budget, d) < AMPLE_MS then return factor end
+  if not is_ample(budget, d) then return factor end
   local whole = budget.pinned == 1 and budget[d .. '_setting'] or limit_of(budget, d)
   return factor * math.max(1, math.min(whole / budget[d .. '_rate'], 1 / (1 - SPARE)))
 end

@@ -76,17 +76,17 @@ local function first_of(class, lane)
   end
 end
 
--- Lanes that are owed a share of the budget go before those above them.
+-- Lanes that are owed a share of the budget go before those above them. What is owed is as urgent as lane 1.
 local function head(class, budget)
   for lane = 2, 3 do
     if budget and is_owed(budget, lane, now) then
       local id, record = first_of(class, lane)
-      if id then return id, record end
+      if id then return id, record, true end
     end
   end
   for lane = 1, 3 do
     local id, record = first_of(class, lane)
-    if id then return id, record end
+    if id then return id, record, lane == 1 end
   end
 end
 
@@ -102,10 +102,10 @@ end
 while #turns > 0 do
   local going = {}
   for _, turn in ipairs(turns) do
-    local id, record = head(turn.class, turn.budget)
+    local id, record, urgent = head(turn.class, turn.budget)
     if id then
       local cost = expected_cost(record)
-      local at = admissible_at(turn.budget, cost, now)
+      local at = admissible_at(turn.budget, cost, now, urgent)
       if at > now then
         slot = math.min(slot or at, at)
       elseif #claims >= most then

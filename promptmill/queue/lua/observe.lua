@@ -1,7 +1,7 @@
 -- needs: keys, seen, budget
 -- Take in what an answer's headers say of the provider's buckets. The newest request wins; older ones change nothing.
 -- ARGV  1 now (ms, or '')   2 model class   3 when (ms) its request was charged
---       4 requests, 5 input, 6 output that had been spent by then in all; then two for each dimension in that order:
+--       4 requests   5 input   6 output: all that had been spent by then; then two for each dimension in that order:
 --       units a minute, units left ('' where the answer does not say)
 -- Returns {dimension, what was thought, what the provider says} for each limit that is news.
 local WINDOW_MS = 10000      -- over which use by others is measured: shorter ones drown in rounding

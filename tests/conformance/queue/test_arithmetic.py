@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS, GROWTH, Bucket, Budget, Cost, Pace, Ramp, Reading
 from promptmill.queue import Claim, Settlement, Snooze
 from promptmill.results import Status
@@ -133,7 +134,7 @@ class Comparison:
     async def submit(self, cost: Cost) -> None:
         self.submitted += 1
         self.lane.append(cost)
-        await self.bench.submit(f"j{self.submitted}", cost=cost)
+        await self.bench.submit(f"j{self.submitted}", cost=cost, lane=Lane.INTERACTIVE)
 
     async def claim(self) -> None:
         now = self.bench.clock()
@@ -141,7 +142,7 @@ class Comparison:
         if not self.lane:
             assert claims == ()
             return
-        at = self.model.admissible_at(self.lane[0], now)
+        at = self.model.admissible_at(self.lane[0], now, urgent=True)
         if abs(at - now) > TOLERANCE_MS:
             assert bool(claims) == (at <= now)
         if claims:
