@@ -1,8 +1,8 @@
-"""Weighted GCRA, pure: the arithmetic of lua/_budget.lua with the time handed in.
+"""Weighted GCRA, pure: the arithmetic of lua/_budget.lua, _seen.lua and observe.lua with the time handed in.
 
 A bucket holds at most `burst` units and is refilled continuously at `rate` units a minute. Its whole state is one
-number, the theoretical arrival time (TAT): when it will be full again. A test compares this with the script, step by
-step.
+number, the theoretical arrival time (TAT): when it will be full again. What the provider's own bucket holds is reckoned
+from its answers. A test compares this with the scripts, step by step.
 """
 
 from __future__ import annotations
@@ -25,6 +25,31 @@ to all of it in 30 s, or slowly where the provider found that use rose too fast.
 LEAST_SHARE: Final = 1 / 16
 """Below this no further refusal slows a budget down: its pauses do the rest."""
 
+START_SHARE: Final = 0.25
+"""What a budget begins with of its rate after a rest of REST_MS."""
+REST_MS: Final = 60_000
+STEEP_MEMORY_MS: Final = 86_400_000
+"""For so long a budget that rose too fast for the provider starts no faster than it came back then."""
+
+LEAST_DEPTH: Final = {"requests": 4, "input": 4_000, "output": 4_000}
+"""Of the provider's bucket: a shallower one drowns in the rounding of its headers."""
+ROUNDED: Final = {"requests": 0, "input": 500, "output": 500}
+"""How much too high a remainder may be stated."""
+LEAST_FACTOR: Final = 0.05
+AMPLE_MS: Final = 5_000
+SPARE: Final = 0.01
+"""Headroom that is given up where the provider's bucket is known to be as deep as AMPLE_MS of its limit."""
+HALF_LIFE_MS: Final = 3_600_000
+"""Of a depth that is not seen again."""
+AHEAD_MS: Final = 10_000
+"""So far what is urgent may run ahead of the pace."""
+WINDOW_MS: Final = 10_000
+"""Over which use by others is measured."""
+WEIGHT: Final = 0.2
+"""Of the newest measurement in the estimate: answers are charged here at once, there while they are generated."""
+NOBODY: Final = 0.02
+"""A share of the limit that a full bucket hides at most where nobody else drinks from it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -36,11 +61,37 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Charge:
+    """When a budget was charged for a request (ms on Redis' clock), and all that had been spent from it by then."""
+
+    at: float
+    spent: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an answer says of one dimension: the limit, in units a minute, and what was left just after its request."""
+
+    limit: int | None = None
+    remaining: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pace:
     """One dimension: `rate` units a minute, at most `burst` at once."""
 
     rate: float
     burst: float
+    limit: float = 0
+    """What the rate was taken from, by leaving some of it unused; 0: none was left."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "limit", self.limit or self.rate)
+
+    def scaled(self, dimension: str, by: float) -> Pace:
+        """Return the pace under a limit that is `by` times as high; its burst keeps its length in time."""
+        burst = 1 + (self.burst - 1) * by if dimension == "requests" else max(1.0, self.burst * by)
+        return Pace(self.rate * by, burst, self.limit)
 
     @property
     def ms_per_unit(self) -> float:
@@ -55,9 +106,9 @@ def paces(limits: Limits, *, headroom: float, request_burst: timedelta, token_bu
     output_rate = limits.output_tokens * (1 - headroom)
     minute = timedelta(minutes=1)
     return {
-        "requests": Pace(request_rate, 1 + request_rate * (request_burst / minute)),
-        "input": Pace(input_rate, max(1.0, input_rate * (token_burst / minute))),
-        "output": Pace(output_rate, max(1.0, output_rate * (token_burst / minute))),
+        "requests": Pace(request_rate, 1 + request_rate * (request_burst / minute), limits.requests),
+        "input": Pace(input_rate, max(1.0, input_rate * (token_burst / minute)), limits.input_tokens),
+        "output": Pace(output_rate, max(1.0, output_rate * (token_burst / minute)), limits.output_tokens),
     }
 
 
@@ -75,6 +126,52 @@ class Ramp:
 
 
 @dataclass(frozen=True, slots=True)
+class Bucket:
+    """The provider's bucket in one dimension, as its answers tell of it; None: nobody knows."""
+
+    limit: float | None = None
+    left: float | None = None
+    """Just after the newest request that was answered."""
+    mark: float = 0
+    """All that we had spent by then."""
+    depth: float | None = None
+    """The most that it was seen to hold."""
+    others: float | None = None
+    """Share of the limit that others of the same account take."""
+    since: tuple[float, float, float] | None = None
+    """When, with how much left, and with how much spent the next estimate of that share began."""
+
+    def relimited(self, limit: float, before: float) -> Bucket:
+        """Return the bucket of an account whose limit was `before`: its depth keeps its length in time."""
+        if limit == before:
+            return replace(self, limit=limit)
+        depth = None if self.depth is None else self.depth * limit / before
+        return replace(self, limit=limit, depth=depth, since=None)
+
+    def told(self, left: float, spent: float, at: float, *, limit: float, age_ms: float, full_margin: float) -> Bucket:
+        """Return the bucket after an answer to a request of `at`, `age_ms` after the one before."""
+        depth = left if self.depth is None else self.depth
+        depth = max(left, left + (depth - left) * 0.5 ** (age_ms / HALF_LIFE_MS))
+        told = replace(self, left=left, mark=spent, depth=depth)
+        if self.since is None:
+            return replace(told, since=(at, left, spent))
+        began, first, spent_first = self.since
+        if at - began < WINDOW_MS:
+            return told
+        # What came in and neither was charged by us nor is left went to others, or ran over where the bucket was full.
+        came = limit * (at - began) / MS_PER_MINUTE
+        share = (came - (spent - spent_first) - (left - first)) / came
+        bounded = min(first, left) > 0 and max(first, left) < depth - full_margin
+        known = bounded or abs(share) <= NOBODY
+        mean = share if self.others is None else self.others + WEIGHT * (share - self.others)
+        return replace(told, since=(at, left, spent), others=max(0.0, min(1.0, mean)) if known else None)
+
+
+def _unknown() -> dict[str, Bucket]:
+    return dict.fromkeys(DIMENSIONS, Bucket())
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """The state of one model class: its paces, and the TAT of each dimension in ms."""
 
@@ -83,30 +180,119 @@ class Budget:
     blocked_until: float = 0
     ramp: Ramp = Ramp()
     slowed_at: float = 0
+    warm_up: float = 0
+    """How long (ms) a budget that has rested takes to its whole rate."""
+    charged_at: float = 0
+    steep_at: float | None = None
+    """When the provider last found that use rose too fast."""
+    spent: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(DIMENSIONS, 0))
+    """All that was ever charged, corrected by what was really used."""
+    buckets: Mapping[str, Bucket] = field(default_factory=_unknown)
+    seen_at: float = 0
+    """When the newest request was charged whose answer told of the provider's buckets."""
+    pinned: bool = False
+    """Whether the owner's limits hold whatever the provider says."""
 
     @classmethod
-    def empty(cls, of: Mapping[str, Pace], now: float) -> Budget:
+    def empty(cls, of: Mapping[str, Pace], now: float, *, warm_up: float = 0, pinned: bool = False) -> Budget:
         """Return a budget that has just spent everything: what one starts with that nobody remembers."""
-        return cls(of, {d: now + pace.burst * pace.ms_per_unit for d, pace in of.items()})
+        tats = {d: now + pace.burst * pace.ms_per_unit for d, pace in of.items()}
+        return cls(of, tats, warm_up=warm_up, pinned=pinned)
 
-    def admissible_at(self, cost: Cost, now: float) -> float:
+    def admissible_at(self, cost: Cost, now: float, *, urgent: bool = False) -> float:
         """Return when a request of this cost may be sent (ms); not later than `now` means at once.
 
-        A cost above the burst goes on a full bucket and leaves a debt.
+        A cost above the burst goes on a full bucket and leaves a debt. What is urgent passes a debt of tokens as far as
+        the provider's bucket has them to spare.
         """
         at = self.blocked_until
         for d, pace in self.paces.items():
-            units = min(getattr(cost, d), pace.burst)
-            at = max(at, max(self.tats[d], now) + (units - pace.burst) * pace.ms_per_unit)
+            units = getattr(cost, d)
+            due = max(self.tats[d], now) + (min(units, pace.burst) - pace.burst) * pace.ms_per_unit
+            if urgent and due > now and d in TOKENS and self.ramp.at(now) == 1:
+                due = min(due, max(due - AHEAD_MS, self.spare_at(d, units, now)))
+            at = max(at, due)
         return at
 
     def charge(self, cost: Cost, now: float) -> Budget:
         """Return the budget after a request of this cost was admitted."""
-        share = self.ramp.at(now)
-        tats = {
-            d: max(self.tats[d], now) + getattr(cost, d) * pace.ms_per_unit / share for d, pace in self.paces.items()
-        }
-        return replace(self, tats=tats)
+        ramp = self._ramp_at(now)
+        tats, spent = dict(self.tats), dict(self.spent)
+        for d, pace in self.paces.items():
+            share = ramp.at(now) * self.factor_at(d, now)
+            tats[d] = max(tats[d], now) + getattr(cost, d) * pace.ms_per_unit / share
+            spent[d] += getattr(cost, d)
+        return replace(self, tats=tats, spent=spent, ramp=ramp, charged_at=now)
+
+    def _ramp_at(self, now: float) -> Ramp:
+        """Return the ramp on which a request goes: a new one after a rest."""
+        if not self.warm_up or now - self.charged_at < REST_MS or self.ramp.at(now) < 1:
+            return self.ramp
+        growth = (1 - START_SHARE) * MS_PER_MINUTE / self.warm_up
+        if self.steep_at is not None and now - self.steep_at < STEEP_MEMORY_MS:
+            growth = min(growth, GROWTH["ramp_limited"])
+        return Ramp(now, START_SHARE, growth)
+
+    def limit_of(self, d: str) -> float:
+        """Return the limit as the provider says, or else as it was set."""
+        said = self.buckets[d].limit
+        return self.paces[d].limit if said is None else said
+
+    def level_at(self, d: str, now: float) -> float | None:
+        """Return what the provider's bucket holds: the newest answer, what came in since, less what we charged since.
+
+        None where nobody knows: while a bucket could have been filled twice others may have done anything.
+        """
+        bucket, per_ms, age = self.buckets[d], self.limit_of(d) / MS_PER_MINUTE, now - self.seen_at
+        if bucket.left is None or bucket.depth is None or bucket.depth < LEAST_DEPTH[d]:
+            return None
+        if age * per_ms > 2 * bucket.depth:
+            return None
+        return min(bucket.depth, bucket.left + age * per_ms - (self.spent[d] - bucket.mark))
+
+    def is_ample(self, d: str) -> bool:
+        """Return whether the provider's bucket is so deep that it forgives a pace which is off by a little."""
+        depth = self.buckets[d].depth
+        return depth is not None and depth * MS_PER_MINUTE / self.limit_of(d) >= AMPLE_MS
+
+    def spare_at(self, d: str, units: float, now: float) -> float:
+        """Return when the provider's bucket is sure to be half full still after so many units, inf: never."""
+        level, half, per_ms = self.level_at(d, now), (self.buckets[d].depth or 0) / 2, self.limit_of(d) / MS_PER_MINUTE
+        if level is None or not self.is_ample(d) or (now - self.seen_at) * per_ms > half:
+            return math.inf
+        return now + max(0.0, half + units - level) / per_ms
+
+    def factor_at(self, d: str, now: float) -> float:
+        """Return the share of its rate at which a dimension goes: less than 1 where others take from the bucket."""
+        level, depth = self.level_at(d, now), self.buckets[d].depth
+        if level is None or depth is None:
+            return 1.0
+        factor = max(LEAST_FACTOR, min(1.0, level / (depth / 2)))
+        if not self.is_ample(d):
+            return factor
+        whole = self.paces[d].limit if self.pinned else self.limit_of(d)
+        return factor * max(1.0, min(whole / self.paces[d].rate, 1 / (1 - SPARE)))
+
+    def observe(self, charge: Charge, readings: Mapping[str, Reading], now: float) -> Budget:
+        """Return the budget after an answer told of the provider's buckets; one to an older request changes nothing."""
+        if not self.seen_at < charge.at <= now or charge.spent.requests > self.spent["requests"]:
+            return self
+        of, buckets = dict(self.paces), dict(self.buckets)
+        age_ms = charge.at - (self.seen_at or charge.at)
+        for d, reading in readings.items():
+            limit = self.limit_of(d)
+            if reading.limit is not None:
+                buckets[d] = buckets[d].relimited(reading.limit, limit)
+                if not self.pinned:
+                    of[d] = of[d].scaled(d, reading.limit / limit)
+                limit = reading.limit
+            if reading.remaining is None:
+                buckets[d] = replace(buckets[d], left=None)
+                continue
+            left = min(max(0, reading.remaining - ROUNDED[d]), limit)
+            spent, margin = getattr(charge.spent, d), LEAST_DEPTH[d] / 2
+            buckets[d] = buckets[d].told(left, spent, charge.at, limit=limit, age_ms=age_ms, full_margin=margin)
+        return replace(self, paces=of, buckets=buckets, seen_at=charge.at)
 
     def block(self, reason: str, now: float, until: float, *, charged_at: float) -> Budget:
         """Return the budget after it was told to rest, for a request that was charged at `charged_at`.
@@ -118,6 +304,8 @@ class Budget:
         blocked = replace(self, blocked_until=until)
         if reason not in GROWTH:
             return blocked
+        if reason == "ramp_limited":
+            blocked = replace(blocked, steep_at=now)
         share, growth = self.ramp.at(now), GROWTH[reason]
         if share < 1:
             growth = min(growth, self.ramp.growth)
@@ -131,7 +319,9 @@ class Budget:
 
         A refund cannot overfill the bucket: a TAT in the past counts as now.
         """
-        tats = dict(self.tats)
+        tats, spent = dict(self.tats), dict(self.spent)
         for d in TOKENS:
-            tats[d] += (getattr(used, d) - getattr(reserved, d)) * self.paces[d].ms_per_unit
-        return replace(self, tats=tats)
+            difference = getattr(used, d) - getattr(reserved, d)
+            tats[d] += difference * self.paces[d].ms_per_unit
+            spent[d] += difference
+        return replace(self, tats=tats, spent=spent)

@@ -65,13 +65,14 @@ def default_data_dir() -> Path:
 
 
 class BudgetSettings(BaseModel):
-    """`[budgets.<model class>]` in the file: limits a minute, and which model names draw on them."""
+    """`[budgets.<model class>]` in the file: limits a minute, whether they hold, and which model names draw on them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rpm: Positive | None = None
     itpm: Positive | None = None
     otpm: Positive | None = None
+    pinned: bool | None = None
     models: tuple[str, ...] = ()
 
 
@@ -102,8 +103,14 @@ class Settings(BaseSettings):
     caps: tuple[SpendCap, ...] = ()
     """What may be spent in an hour or a day: `[[caps]]` in the file, JSON in the environment. Give all workers the
     same: counted is what everybody spends, but each worker obeys its own."""
+    pinned: bool = False
+    """Whether these limits hold although the provider's answers name others. Off: the provider knows best."""
     headroom: Annotated[float, Field(ge=0, le=0.9)] = 0.01
-    """Share of each limit that is left unused."""
+    """Share of each limit that is left unused. While answers tell that the provider's bucket is deep, and how full it
+    is, a hundredth less is left: by default nothing."""
+    warm_up: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(seconds=5)
+    """How long a budget that has rested for a minute takes from a quarter of its rate to all of it: the provider
+    refuses use that rises too sharply. 0: it goes at its whole rate at once."""
     request_burst: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(milliseconds=50)
     """How late a request may go without its slot being lost: what one request may be followed by at once is this time
     at the full rate. The provider's depth is unknown, so it stays short: even spacing is the point."""
@@ -183,6 +190,7 @@ class Settings(BaseSettings):
     @field_validator(
         "request_burst",
         "token_burst",
+        "warm_up",
         "lease",
         "grace",
         "backoff",
@@ -274,6 +282,11 @@ class Settings(BaseSettings):
     def class_of(self, model: str) -> str:
         """Return the model class whose budget `model` draws on. Raises promptmill.models.UnknownModel."""
         return class_of(model, self.declared_classes)
+
+    def is_pinned(self, model_class: str) -> bool:
+        """Return whether the limits of `model_class` hold whatever the provider says."""
+        own = self.budgets.get(model_class, BudgetSettings()).pinned
+        return self.pinned if own is None else own
 
     def limits(self, model_class: str) -> Limits:
         """Return the limits of `model_class`: from the file, else the general ones, else the lowest tier's."""

@@ -257,7 +257,8 @@ class PacedWorker(Worker):
                 request_burst=settings.request_burst,
                 token_burst=settings.token_burst,
             )
-            await self._queue.configure(model_class, pace)
+            pinned = settings.is_pinned(model_class)
+            await self._queue.configure(model_class, pace, pinned=pinned, warm_up=settings.warm_up)
             self._configured.add(model_class)
 
     def _start(self, claim: Claim, asked_at: float) -> None:

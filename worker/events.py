@@ -48,6 +48,9 @@ BREAKER_CLOSED: Final = "breaker_closed"
 SPEND_CAP_REACHED: Final = "spend_cap_reached"
 """cap, action, spent_usd, lane, model_class: told once in its hour or day, by one worker; `park`: nothing more is sent
 that the cap is for until the hour or day is over"""
+LIMIT_DIFFERS: Final = "limit_differs"
+"""model_class, dimension, assumed, limit, obeyed: the provider names another limit than the settings, or than it did
+before (units a minute); said once for all workers, and obeyed unless the budget is pinned"""
 PRICE_UNKNOWN: Final = "price_unknown"
 """model: said once for each; the cost of its jobs is left empty"""
 

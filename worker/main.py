@@ -23,6 +23,7 @@ from worker.engine import PacedWorker, arq_pool, arq_redis_settings
 from worker.leases import Lease
 from worker.logs import configure_logs
 from worker.monitoring.watcher import Watcher
+from worker.observer import Observer
 from worker.pipeline import Pipeline
 from worker.provider import Provider
 from worker.quality import METRICS, PlugIns
@@ -57,10 +58,13 @@ def build_worker(
         recorder = Recorder(store, queue)
         stack.push_async_callback(recorder.close)
         worker.claiming_paused = lambda: recorder.store_is_away
+        observer = Observer(queue, settings)
+        stack.push_async_callback(observer.close)
         pipeline = Pipeline(
             settings=settings,
             recorder=recorder,
             provider=provider,
+            hear=observer.hear,
             ensure_lease=worker.leases.ensure,
             worker=worker.name,
             plug_ins=plug_ins,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -41,7 +42,10 @@ class Tally:
 
 
 class Pipeline:
-    """Runs claimed jobs. One for a worker process; `run` is called once for each claim, many at a time."""
+    """Runs claimed jobs. One for a worker process; `run` is called once for each claim, many at a time.
+
+    `hear` is handed the headers of every answer as soon as they come.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class Pipeline:
         settings: Settings,
         recorder: Recorder,
         provider: Provider,
+        hear: Callable[[Claim, Mapping[str, str]], None],
         ensure_lease: Callable[[Lease], Awaitable[None]],
         worker: str,
         plug_ins: PlugIns | None = None,
@@ -59,6 +64,7 @@ class Pipeline:
         self._settings = settings
         self._recorder = recorder
         self._provider = provider
+        self._hear = hear
         self._ensure_lease = ensure_lease
         self._endings = Endings(settings, worker=worker, now=now, plug_ins=plug_ins)
         self._meters = meters or NoMeters()
@@ -150,7 +156,9 @@ class Pipeline:
         claim, started_at = work.claim, self._now()
         try:
             with span_of_request(work.request) as span:
-                exchange = await lease.call.run(self._provider.send(work.request, job_id=work.job.id))
+                exchange = await lease.call.run(
+                    self._provider.send(work.request, job_id=work.job.id, hear=partial(self._hear, claim))
+                )
                 policy = classify(exchange.sighting)
                 attempt = self._endings.attempt(work, exchange, policy)
                 tell_attempt(span, attempt, exchange.message)

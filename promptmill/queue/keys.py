@@ -7,7 +7,7 @@
 | `arq:job:<id>` | string | the payload: arq's envelope around the job, JSON | settle |
 | `promptmill:lane:<budget>:<lane>` | sorted set | ids of ready jobs; score: order, fair between tenants | claim |
 | `promptmill:due` | sorted set | ids of ready jobs that need no budget, since they only have to be ended (cancelled, expired); score: order | claim |
-| `promptmill:budget:<model class>` | hash | limits, theoretical arrival times, what lower lanes are owed, whose turn it is in each lane, blocked until and why, how it comes back to its rate (see lua/_budget.lua); its breaker (see lua/_breaker.lua) | kept |
+| `promptmill:budget:<model class>` | hash | limits, theoretical arrival times, what lower lanes are owed, whose turn it is in each lane, blocked until and why, how it comes back to its rate (see lua/_budget.lua), what the provider says of its own buckets (see lua/_seen.lua), its breaker (see lua/_breaker.lua) | kept |
 | `promptmill:budgets` | set | model classes that have a budget | kept |
 | `promptmill:tenants:<budget>:<lane>` | hash | tenant to the order of its newest job in that lane (see lua/_turns.lua); at most 10,000 and what one call adds | kept |
 | `promptmill:learned:<model class>` | hash | kind of prompt to the means of its answers (see lua/_learned.lua); at most 1,000 | kept |

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -19,7 +19,7 @@ from promptmill.caps import NANO, CapReached, SpendCap
 from promptmill.errors import LeaseLost
 from promptmill.foresight import Backlog
 from promptmill.jobs import Lane
-from promptmill.pacing import DIMENSIONS, Cost, Pace
+from promptmill.pacing import DIMENSIONS, Charge, Cost, Pace, Reading
 from promptmill.queue import keys, scripts
 from promptmill.queue.backlog import read_backlog
 from promptmill.queue.connection import redis_errors
@@ -95,6 +95,8 @@ class Claim:
     """None: somebody deleted it."""
     probe: bool = False
     """Whether its model class is out, and this is the one request that finds out whether it still is."""
+    charge: Charge | None = None
+    """None where no request may be sent under it."""
 
     @property
     def key(self) -> bytes:
@@ -113,6 +115,15 @@ class Claims:
     jobs: tuple[Claim, ...]
     reached: tuple[CapReached, ...]
     """Caps of which nobody was told before in their hour or day."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewLimit:
+    """A limit of which the provider says otherwise than was thought, in units a minute."""
+
+    dimension: str
+    before: float
+    limit: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,10 +314,27 @@ class Queue:
         answers = await self._run("cancel", self._now(), *map(_key, ids))
         return {job_id: answer.decode() for job_id, answer in zip(ids, answers, strict=True)}
 
-    async def configure(self, model_class: str, paces: dict[str, Pace]) -> bool:
-        """Set a budget's limits; whether the budget is new. A new budget starts empty."""
-        numbers = [number for d in DIMENSIONS for number in (paces[d].rate, paces[d].burst)]
-        return bool(await self._run("configure", self._now(), model_class, *numbers))
+    async def configure(
+        self, model_class: str, paces: dict[str, Pace], *, pinned: bool = False, warm_up: timedelta = timedelta(0)
+    ) -> bool:
+        """Set a budget's limits; whether the budget is new. A new budget starts empty.
+
+        Limits that the provider named itself stay, unless they are `pinned`. After a rest the budget takes `warm_up` to
+        come to its whole rate.
+        """
+        numbers = [number for d in DIMENSIONS for number in (paces[d].limit, paces[d].rate, paces[d].burst)]
+        about = (int(pinned), _ms(warm_up.total_seconds()))
+        return bool(await self._run("configure", self._now(), model_class, *about, *numbers))
+
+    async def observe(self, model_class: str, charge: Charge, readings: Mapping[str, Reading]) -> list[NewLimit]:
+        """Take in what the headers of an answer say of the provider's buckets, by dimension; the limits that are news.
+
+        `charge` is that of its request: an answer to an older one than was heard before changes nothing.
+        """
+        said = [number for d in DIMENSIONS for number in _said(readings.get(d, Reading()))]
+        spent = (getattr(charge.spent, d) for d in DIMENSIONS)
+        news = await self._run("observe", self._now(), model_class, charge.at, *spent, *said)
+        return [NewLimit(d.decode(), float(before), float(limit)) for d, before, limit in news]
 
     async def block(self, model_class: str, wait: timedelta, reason: str, *, refused: Claim | None = None) -> None:
         """Let nobody spend from a budget for a time; no shorter block cuts a longer one. Zero lifts the block.
@@ -371,6 +399,7 @@ def _claim(fields: list[Any]) -> Claim:
         tokens_out,
         probe,
         payload,
+        *charge,
     ) = fields
     return Claim(
         job_id=job_id.decode("utf-8", "surrogateescape"),
@@ -385,7 +414,12 @@ def _claim(fields: list[Any]) -> Claim:
         reserved=Cost(requests=1, input=tokens_in, output=tokens_out),
         payload=payload,
         probe=bool(probe),
+        charge=Charge(float(charge[0]), Cost(*charge[1:])) if charge else None,
     )
+
+
+def _said(reading: Reading) -> tuple[int | str, int | str]:
+    return "" if reading.limit is None else reading.limit, "" if reading.remaining is None else reading.remaining
 
 
 def _placing(submission: Submission) -> bytes:

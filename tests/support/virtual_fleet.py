@@ -11,18 +11,20 @@ import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from promptmill.jobs import Job, Lane
-from promptmill.pacing import Cost
+from promptmill.pacing import Charge, Cost, Reading
 from promptmill.queue import Claim, Queue, Settlement, Snooze, prepare
 from promptmill.results import Status
 from promptmill.settings import Settings
 from promptmill.testing.simulator.budget import Budget as Provider
+from worker.provider.readings import read_limits
 
 LEASE = timedelta(hours=1)
 """Leases are tested elsewhere: here nobody dies."""
+OBSERVE_EVERY_MS = 100
 
 
 @dataclass
@@ -32,6 +34,8 @@ class Answer:
     input_tokens: int
     output_tokens: int
     generation_ms: float
+    streamed: bool = False
+    """Whether its headers come before it is generated, or with its end."""
 
 
 @dataclass
@@ -59,6 +63,7 @@ class VirtualFleet:
         slots: int = 200,
         network_ms: tuple[float, float] = (40, 80),
         seed: int = 1,
+        hears: bool = True,
     ) -> None:
         self.queue = queue
         self.clock = clock
@@ -67,6 +72,8 @@ class VirtualFleet:
         self.answer = answer
         self.network_ms = network_ms
         self.random = random.Random(seed)
+        self.hears = hears
+        """Whether the workers read the headers of answers."""
         self.tally = Tally()
         self.jobs: dict[str, Job] = {}
         self.answered: list[str] = []
@@ -79,6 +86,9 @@ class VirtualFleet:
         self._order = itertools.count()
         self._alarm_of: dict[str, int] = {}
         self._start_ms = clock[0]
+        self._heard: dict[str, tuple[str, Charge, dict[str, Reading]]] = {}
+        """What each worker has heard and not yet passed on."""
+        self._silent_until: dict[str, float] = {}
 
     def at(self, when: float, what: str, *args: object) -> int:
         """Put something on the list; its number."""
@@ -148,6 +158,11 @@ class VirtualFleet:
         now = self._ns()
         maximum = int(job.request["max_tokens"])
         refusal = self.provider.admit(input_tokens=answer.input_tokens, max_tokens=maximum, now_ns=now)
+        if self.hears:
+            headers = dict(self.provider.headers(now_ns=now, utc=datetime.fromtimestamp(self.clock[0] / 1000, UTC)))
+            wait = 0 if refusal is not None or answer.streamed else answer.generation_ms
+            back = self.clock[0] + wait + self.random.uniform(*self.network_ms)
+            self.at(back, "hear", worker, claim, read_limits(headers))
         if refusal is not None:
             self.tally.refused.append(self.clock[0] - self._start_ms)
             await self._refused(worker, claim, refusal.retry_after)
@@ -156,6 +171,19 @@ class VirtualFleet:
         end = now + int(answer.generation_ms * 1e6)
         self.provider.generate(answer.output_tokens, max_tokens=maximum, start_ns=now, end_ns=end)
         self.at(self.clock[0] + answer.generation_ms, "settle", worker, claim, answer)
+
+    async def _hear(self, worker: str, claim: Claim, readings: dict[str, Reading]) -> None:
+        assert claim.charge is not None
+        heard = self._heard.get(worker)
+        if heard is None:
+            self.at(max(self.clock[0], self._silent_until.get(worker, 0)), "tell", worker)
+        if heard is None or claim.charge.at > heard[1].at:
+            self._heard[worker] = (claim.budget, claim.charge, readings)
+
+    async def _tell(self, worker: str) -> None:
+        """As worker.observer: the newest alone, and at most one call in OBSERVE_EVERY."""
+        self._silent_until[worker] = self.clock[0] + OBSERVE_EVERY_MS
+        await self.queue.observe(*self._heard.pop(worker))
 
     async def _refused(self, worker: str, claim: Claim, retry_after: int) -> None:
         await self.queue.block(claim.budget, timedelta(seconds=retry_after), "rate_limited", refused=claim)

@@ -29,6 +29,7 @@ from promptmill.wire import unpack_result
 from tests.support.providers import ScriptedApi
 from tests.support.queues import CLASS, PLENTY, ManualClock
 from worker.leases import Lease, LeaseKeeper
+from worker.observer import Observer
 from worker.pipeline import Pipeline
 from worker.recorder import Recorder
 
@@ -207,10 +208,12 @@ class Workshop:
         self.provider = self.api.provider(settings, now=self.now)
         self.chance = 0.5
         self.name = f"worker-{next(self._names)}"
+        self.observer = Observer(self.queue, settings)
         self.pipeline = Pipeline(
             settings=settings,
             recorder=self.recorder,
             provider=self.provider,
+            hear=self.observer.hear,
             ensure_lease=self.leases.ensure,
             worker=self.name,
             now=self.now,
@@ -295,6 +298,7 @@ class Workshop:
         return timedelta(milliseconds=0 if until is None else float(until) - self.clock.now)
 
     async def close(self) -> None:
+        await self.observer.close()
         await self.recorder.close()
         await self.provider._client.close()
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx2
-from anthropic import APIStatusError, AsyncAnthropic, DefaultAioHttpClient
+from anthropic import APIRequest, AsyncAnthropic, AsyncAPIResponse, AsyncCallNext, DefaultAioHttpClient
 
 from promptmill.settings import Settings
 from worker.outcomes import Sighting, Wire
@@ -35,8 +36,6 @@ class Exchange:
     ended_at: datetime
     request_id: str | None = None
     first_byte: timedelta | None = None
-    headers: Mapping[str, str] | None = None
-    """Of the answer, errors included; None where none came."""
 
     @property
     def message(self) -> dict[str, Any] | None:
@@ -63,9 +62,9 @@ class Provider:
             api_key=None if key is None else key.get_secret_value(),
             base_url=settings.anthropic_base_url,
             max_retries=0,
-            open_telemetry={
-                "traces": {"enabled": False}
-            },  # requests have spans of ours: see worker/telemetry/traces.py
+            # Requests have spans of ours: see worker/telemetry/traces.py.
+            open_telemetry={"traces": {"enabled": False}},
+            middleware=[_see_headers],
             http_client=http_client
             or DefaultAioHttpClient(
                 follow_redirects=False,  # where one leads would be a second request, which nobody admitted (I4)
@@ -86,10 +85,13 @@ class Provider:
     ) -> None:
         await self._client.close()
 
-    async def send(self, request: Mapping[str, Any], *, job_id: str) -> Exchange:
+    async def send(
+        self, request: Mapping[str, Any], *, job_id: str, hear: Callable[[Mapping[str, str]], None] | None = None
+    ) -> Exchange:
         """Send `request`, a Messages API body, as it is; streamed where the answer may be long.
 
-        Never raises but for cancellation: whatever goes wrong is in the exchange's sighting.
+        Never raises but for cancellation: whatever goes wrong is in the exchange's sighting. `hear` is handed the
+        answer's headers as soon as they come, those of an error too; a stream's come long before its end.
         """
         exchange = await self._exchange(request, job_id)
         if exchange.sighting.wire is not Wire.TLS:
@@ -99,36 +101,33 @@ class Provider:
 
     async def _exchange(self, request: Mapping[str, Any], job_id: str) -> Exchange:
         started_at, started = self._now(), time.monotonic()
-        seen = _Seen()
+        seen = _Seen(hear)
+        _UNDER_WAY.set(seen)
         try:
             async with asyncio.timeout(self._attempt_timeout):
                 if int(request["max_tokens"]) > self._stream_above:
                     sighting = await self._stream(request, job_id, seen, started)
                 else:
-                    sighting = await self._whole(request, job_id, seen)
+                    sighting = await self._whole(request, job_id)
         except Exception as error:  # noqa: BLE001 - whatever the SDK raises becomes a sighting
             sighting = see_exception(error)
-            if isinstance(error, APIStatusError):
-                seen.response = error.response
-        headers = None if seen.response is None else seen.response.headers
         return Exchange(
             model=str(request["model"]),
             sighting=sighting,
             started_at=started_at,
             ended_at=started_at + timedelta(seconds=time.monotonic() - started),
-            request_id=None if headers is None else headers.get("request-id"),
+            request_id=seen.request_id,
             first_byte=seen.first_byte,
-            headers=headers,
         )
 
-    async def _whole(self, request: Mapping[str, Any], job_id: str, seen: _Seen) -> Sighting:
-        response = await self._client.post(
+    async def _whole(self, request: Mapping[str, Any], job_id: str) -> Sighting:
+        answer = await self._client.post(
             ENDPOINT,
-            cast_to=httpx2.Response,
+            cast_to=AsyncAPIResponse[object],  # a bare httpx2.Response would pass errors by, where there is middleware
             body=request,
             options={"timeout": self._whole_timeout, "headers": _headers(job_id)},
         )
-        seen.response = response
+        response = answer.http_response
         return see_body(response.content, status_code=response.status_code)
 
     async def _stream(self, request: Mapping[str, Any], job_id: str, seen: _Seen, started: float) -> Sighting:
@@ -145,7 +144,7 @@ class Provider:
         )
         began = complete = False
         async with manager as stream:
-            response = seen.response = stream.response
+            response = stream.response
             try:
                 async for event in stream:
                     if seen.first_byte is None:
@@ -169,8 +168,23 @@ class Provider:
 class _Seen:
     """What is known of an answer before it has come whole, and stays known if it never does."""
 
-    response: httpx2.Response | None = None
+    hear: Callable[[Mapping[str, str]], None] | None = None
+    request_id: str | None = None
     first_byte: timedelta | None = None
+
+
+_UNDER_WAY: Final[ContextVar[_Seen]] = ContextVar("_UNDER_WAY")
+"""Of the request that the current task sends: the SDK calls its middleware without saying for whom."""
+
+
+async def _see_headers(request: APIRequest, call_next: AsyncCallNext) -> AsyncAPIResponse[Any]:
+    """Be the SDK's middleware: it alone sees the headers of every attempt, at their first byte, errors included."""
+    response = await call_next(request)
+    seen = _UNDER_WAY.get()
+    seen.request_id = response.request_id
+    if seen.hear is not None:
+        seen.hear(response.headers)
+    return response
 
 
 def _headers(job_id: str) -> dict[str, str]:

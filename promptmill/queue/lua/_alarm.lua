@@ -35,7 +35,8 @@ end
 -- When a claim could lease the ready job of this record, were it the next; nobody need come sooner on its account.
 local function claimable_at(record, now)
   local budget = record.ends == 0 and load_budget(record.budget)
-  return budget and math.max(now, admissible_at(budget, expected_cost(record), now)) or now
+  local urgent = budget and (record.lane == 1 or is_owed(budget, record.lane, now))
+  return budget and math.max(now, admissible_at(budget, expected_cost(record), now, urgent)) or now
 end
 
 -- Enter the caller for `at` if nobody else comes by then, behind the last one otherwise; the time when it is to come.

@@ -8,11 +8,20 @@
 -- and, after the provider refused a request, how it comes back to its rate:
 --   slowed_at    when (ms) it was last slowed down
 --   ramp_from, ramp_share, ramp_growth   from then (ms) on it goes at this share of its rate, plus so much a minute
+-- and, for its start after a rest
+--   charged_at   when (ms) it was last charged
+--   warm_up      how long (ms) it then takes to its whole rate
+--   steep_at     when (ms) the provider last found that use rose too fast
 -- Arithmetic of the dimensions: see promptmill/pacing.py, the same in Python, which a test compares step by step.
 local DIMENSIONS = { 'requests', 'input', 'output' }
 
 -- What each lower lane is owed of a budget's time, however much comes in above it.
 local SHARES = { [2] = 0.05, [3] = 0.02 }
+
+local START_SHARE, REST_BEFORE_MS = 0.25, 60000
+local GROWTH = { rate_limited = 1, ramp_limited = 0.1 } -- of its rate, a minute, after the provider refused a request
+local MEMORY_MS = 86400000 -- of a rise that was too steep for the provider
+local AHEAD_MS = 10000     -- so far what is urgent may run ahead of the pace
 
 local function read_budget(class)
   local budget = { key = BUDGET .. class }
@@ -25,22 +34,12 @@ end
 local function load_budget(class)
   local budget = read_budget(class)
   for _, d in ipairs(DIMENSIONS) do
-    if not (budget[d .. '_rate'] and budget[d .. '_burst'] and budget[d .. '_tat']) then return nil end
+    for _, name in ipairs({ '_rate', '_burst', '_tat', '_setting' }) do
+      if not budget[d .. name] then return nil end
+    end
+    budget[d .. '_spent'] = budget[d .. '_spent'] or 0
   end
   return budget
-end
-
--- When a request of this cost may be sent. min(cost, burst) lets one larger than the burst go on a full bucket;
--- the debt that it leaves keeps later ones back.
-local function admissible_at(budget, cost, now)
-  local at = math.max(budget.blocked_until or 0, budget.probe_at or 0) -- see _breaker.lua
-  for _, d in ipairs(DIMENSIONS) do
-    local per_unit = 60000 / budget[d .. '_rate']
-    local burst = budget[d .. '_burst']
-    local tat = math.max(budget[d .. '_tat'], now)
-    at = math.max(at, tat + (math.min(cost[d], burst) - burst) * per_unit)
-  end
-  return at
 end
 
 -- The share of its rate at which a budget goes now: less than 1 after a refusal.
@@ -49,13 +48,48 @@ local function share_at(budget, now)
   return math.min(1, (budget.ramp_share or 1) + grown)
 end
 
+-- When a request of this cost may be sent. min(cost, burst) lets one larger than the burst go on a full bucket;
+-- the debt that it leaves keeps later ones back.
+-- What is urgent passes a debt of tokens as far as the provider's bucket has them to spare: a long prompt keeps nobody
+-- waiting at a screen. Requests stay evenly spaced all the same.
+local function admissible_at(budget, cost, now, urgent)
+  local at = budget.blocked_until or 0
+  urgent = urgent and share_at(budget, now) == 1
+  for _, d in ipairs(DIMENSIONS) do
+    local per_unit = 60000 / budget[d .. '_rate']
+    local burst = budget[d .. '_burst']
+    local tat = math.max(budget[d .. '_tat'], now)
+    local due = tat + (math.min(cost[d], burst) - burst) * per_unit
+    if urgent and due > now and d ~= 'requests' then
+      due = math.min(due, math.max(due - AHEAD_MS, spare_at(budget, d, cost[d], now)))
+    end
+    at = math.max(at, due)
+  end
+  return at
+end
+
+-- Use that jumps to the whole rate at once looks like an accident to the provider.
+local function begin_ramp(budget, now)
+  local warm_up = budget.warm_up or 0
+  if warm_up == 0 or now - (budget.charged_at or 0) < REST_BEFORE_MS or share_at(budget, now) < 1 then return end
+  budget.ramp_from, budget.ramp_share = now, START_SHARE
+  budget.ramp_growth = (1 - START_SHARE) * 60000 / warm_up
+  if budget.steep_at and now - budget.steep_at < MEMORY_MS then
+    budget.ramp_growth = math.min(budget.ramp_growth, GROWTH.ramp_limited)
+  end
+end
+
 -- At a share of the rate everything takes so much longer to come back. What may go after a rest stays the same time, so
 -- that a slot which was announced opens then, however the share grows meanwhile.
 local function charge(budget, cost, now)
+  begin_ramp(budget, now)
   local share = share_at(budget, now)
   for _, d in ipairs(DIMENSIONS) do
-    budget[d .. '_tat'] = math.max(budget[d .. '_tat'], now) + cost[d] * 60000 / (budget[d .. '_rate'] * share)
+    local rate = budget[d .. '_rate'] * share * factor_at(budget, d, now)
+    budget[d .. '_tat'] = math.max(budget[d .. '_tat'], now) + cost[d] * 60000 / rate
+    budget[d .. '_spent'] = budget[d .. '_spent'] + cost[d]
   end
+  budget.charged_at = now
 end
 
 -- A lane that nothing was ever counted for is owed nothing yet: it has not waited.
@@ -83,6 +117,7 @@ end
 
 local STATE = {
   'requests_tat', 'input_tat', 'output_tat', 'lane2_tat', 'lane3_tat', 'lane1_order', 'lane2_order', 'lane3_order',
+  'requests_spent', 'input_spent', 'output_spent', 'charged_at', 'ramp_from', 'ramp_share', 'ramp_growth',
 }
 
 local function save_budget(budget)
@@ -90,7 +125,7 @@ local function save_budget(budget)
   for _, name in ipairs(STATE) do
     if budget[name] then
       flat[#flat + 1] = name
-      flat[#flat + 1] = string.format('%.3f', budget[name])
+      flat[#flat + 1] = string.format('%.6f', budget[name])
     end
   end
   redis.call('HSET', budget.key, unpack(flat))
@@ -108,6 +143,7 @@ local function reconcile(record, input, output)
     if actual ~= '' then
       local difference = tonumber(actual) - record['reserved_' .. d]
       budget[d .. '_tat'] = budget[d .. '_tat'] + difference * 60000 / budget[d .. '_rate']
+      budget[d .. '_spent'] = budget[d .. '_spent'] + difference
     end
   end
   save_budget(budget)

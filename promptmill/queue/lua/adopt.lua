@@ -1,4 +1,4 @@
--- needs: keys, record, learned, budget, turns, alarm
+-- needs: keys, record, learned, seen, budget, turns, alarm
 -- Take in a job that an arq client enqueued: what submit would have done for it. Needs the lease of a 'foreign' claim.
 -- ARGV  1 now (ms, or '')   2 id   3 token   4 payload   5 the JSON array that submit takes for a job
 -- Returns 'OK' or 'LEASE_LOST'.

@@ -1,4 +1,4 @@
--- needs: keys, record, learned, budget, breaker, alarm
+-- needs: keys, record, learned, seen, budget, breaker, alarm
 -- Let nobody spend from a budget for a time: the provider asked for a pause, or the budget is parked.
 -- ARGV  1 now (ms, or '')   2 model class   3 for how long (ms; 0 lifts a block, and closes an open breaker)   4 reason
 --       5 id of the leased job whose request was refused, or ''
@@ -6,7 +6,6 @@
 -- After a refusal the budget goes on at half its rate and comes back evenly. The pause needs no jitter against all coming
 -- back at once: nobody sends but who is granted a slot here, and slots open one after the other.
 local now, for_ms = clock(ARGV[1]), tonumber(ARGV[3])
-local GROWTH = { rate_limited = 1, ramp_limited = 0.1 } -- of its rate, a minute
 local LEAST_SHARE = 1 / 16
 run_when_full()
 local budget = read_budget(ARGV[2])
@@ -23,6 +22,7 @@ redis.call('HSET', budget.key, 'blocked_until', string.format('%.0f', until_ms),
 local growth = GROWTH[ARGV[4]]
 if growth then
   local share = share_at(budget, now)
+  if ARGV[4] == 'ramp_limited' then redis.call('HSET', budget.key, 'steep_at', string.format('%.0f', now)) end
   if share < 1 then growth = math.min(growth, budget.ramp_growth or growth) end
   -- Those that were under way when it was last slowed down say nothing about the rate since.
   local record = load_record(ARGV[5])

@@ -1,4 +1,4 @@
--- needs: keys, record, learned, budget, alarm
+-- needs: keys, record, learned, seen, budget, alarm
 -- Stop jobs. One that is queued is handed out to be ended; one that runs is stopped by its worker.
 -- ARGV  1 now (ms, or ''); then the ids
 -- Returns for each id, in order: 'CANCELLED', 'STOPPING' (it runs) or 'UNKNOWN' (not in the queue, perhaps ended).

@@ -1,4 +1,4 @@
--- needs: keys, record, learned, budget, breaker, spend, alarm
+-- needs: keys, record, learned, seen, budget, breaker, spend, alarm
 -- Lease jobs to a worker: those that may be sent now, in lane order, and no others. A job for which there is no
 -- budget stays in the queue.
 -- ARGV  1 now (ms, or '')   2 worker   3 lease (ms)   4 most jobs to lease   5 prefix of their tokens
@@ -7,7 +7,9 @@
 --   wait   ms until this worker should claim again unless it is woken; -1: when one of its jobs has ended
 --   class  model classes with jobs but without limits: configure them and claim again
 --   claim  {id, disposition, token, claims, attempts, lost, route, lane, budget, input and output reserved,
---          1 if it is a probe of an open breaker, payload or false}
+--          1 if it is a probe of an open breaker, payload or false,
+--          when (ms) it was charged, all requests, input and output charged so far}
+--          (the last four only where it was charged)
 --          disposition: 'run'; 'reroute': to be sent to its next model; 'cancelled' or 'expired': only to be ended;
 --          'foreign': to be adopted or buried
 --   cap    {place in the JSON, nano-USD spent}: reached, and nobody was told so before in its hour or day
@@ -16,18 +18,23 @@ local claims, unconfigured = {}, {}
 run_when_full()
 local reached, told = reached_caps(ARGV[6], now)
 
-local function lease(id, record, disposition, cost, probe)
+local function lease(id, record, disposition, cost, budget)
   record.state, record.claims = 'l', record.claims + 1
   record.token = prefix .. '.' .. (#claims + 1)
   record.charged = cost and math.floor(now) or 0
   record.reserved_input, record.reserved_output = cost and cost.input or 0, cost and cost.output or 0
   redis.call('ZADD', QUEUE, math.ceil(now + lease_ms), id)
   save_record(id, record)
-  claims[#claims + 1] = {
+  local claim = {
     id, disposition, record.token, record.claims, record.attempts, record.lost, record.route,
     record.lane, record.budget, record.reserved_input, record.reserved_output,
-    probe and 1 or 0, redis.call('GET', PAYLOAD .. id),
+    budget and is_open(budget) and 1 or 0, redis.call('GET', PAYLOAD .. id),
   }
+  if budget then
+    claim[#claim + 1] = string.format('%.3f', now)
+    for _, d in ipairs(DIMENSIONS) do claim[#claim + 1] = budget[d .. '_spent'] end
+  end
+  claims[#claims + 1] = claim
 end
 
 -- 1. Whatever comes due: waits that are over, leases of the dead, deadlines, and what arq clients put in.
@@ -78,21 +85,24 @@ local function first_of(class, lane)
   end
 end
 
--- Lanes that are owed a share of the budget go before those above them. Where a cap is reached nobody goes.
+-- Lanes that are owed a share of the budget go before those above them. What is owed is as urgent as lane 1. Where a cap
+-- is reached nobody goes.
 local function head(class, budget)
   for lane = 2, 3 do
     if budget and not is_open(budget) and is_owed(budget, lane, now) and not is_parked(reached, lane, class) then
       local id, record = first_of(class, lane)
-      if id then return id, record end
+      if id then return id, record, true end
     end
   end
   -- Probes take the lanes in turn: one that holds nothing but what fails must not be the only one that is tried.
   local probed = budget and budget.probed_lane or 0
   for n = 1, 3 do
     local lane = (probed + n - 1) % 3 + 1
-    if not is_parked(reached, lane, class) then
+    if is_parked(reached, lane, class) then
+      seen = true -- its jobs are where they belong
+    else
       local id, record = first_of(class, lane)
-      if id then return id, record end
+      if id then return id, record, lane == 1 end
     end
   end
 end
@@ -132,10 +142,10 @@ end
 while #turns > 0 do
   local going = {}
   for _, turn in ipairs(turns) do
-    local id, record = head(turn.class, turn.budget)
+    local id, record, urgent = head(turn.class, turn.budget)
     if id then
       local cost = expected_cost(record)
-      local at = admissible_at(turn.budget, cost, now)
+      local at = admissible_at(turn.budget, cost, now, urgent)
       if at > now then
         slot = math.min(slot or at, at)
       elseif #claims >= most then
@@ -145,7 +155,7 @@ while #turns > 0 do
         charge_lane(turn.budget, record, cost, now)
         turn.charged = true
         leave_lane(id, record)
-        lease(id, record, 'run', cost, is_open(turn.budget))
+        lease(id, record, 'run', cost, turn.budget)
         if is_open(turn.budget) then let_probe(turn.budget, record.lane, now) end
         going[#going + 1] = turn
       end

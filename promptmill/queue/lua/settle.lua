@@ -1,4 +1,4 @@
--- needs: keys, record, learned, budget, breaker, spend, alarm
+-- needs: keys, record, learned, seen, budget, breaker, spend, alarm
 -- Take ended jobs out of Redis, leave their results for whoever waits, and announce them. Needs the leases.
 -- ARGV  1 now (ms, or ''); then ten for each job:
 --       id, token, result ('' for none), how long to keep it (ms), run or '', status,

@@ -1,4 +1,4 @@
--- needs: keys, record, learned, budget, breaker, spend, turns, alarm
+-- needs: keys, record, learned, seen, budget, breaker, spend, turns, alarm
 -- Give a job back to the queue, at once or until a time; perhaps for another model. Needs the lease.
 -- ARGV  1 now (ms, or '')   2 id   3 token   4 wait (ms; 0: ready at once)   5 attempts used up (0 or 1)
 --       6 input tokens used   7 output tokens used ('' where nobody knows)

@@ -1,4 +1,4 @@
--- needs: keys, record, learned, budget, turns, alarm
+-- needs: keys, record, learned, seen, budget, turns, alarm
 -- Put jobs into the queue: payload, record, place and cost at once, each once by its id.
 -- ARGV  1 now (ms, or '' for Redis' clock); then three for each job: id, payload, and a JSON array of
 --       lane (1..3), budget, requests, input, output, not before (ms or 0), deadline (ms or 0), run or '',
