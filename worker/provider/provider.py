@@ -93,13 +93,15 @@ class Provider:
         Never raises but for cancellation: whatever goes wrong is in the exchange's sighting. `hear` is handed the
         answer's headers as soon as they come, those of an error too; a stream's come long before its end.
         """
-        exchange = await self._exchange(request, job_id)
+        exchange = await self._exchange(request, job_id, hear)
         if exchange.sighting.wire is not Wire.TLS:
             return exchange
         # Nothing was sent that anybody would have to admit, and a handshake often succeeds on a fresh connection.
-        return await self._exchange(request, job_id)
+        return await self._exchange(request, job_id, hear)
 
-    async def _exchange(self, request: Mapping[str, Any], job_id: str) -> Exchange:
+    async def _exchange(
+        self, request: Mapping[str, Any], job_id: str, hear: Callable[[Mapping[str, str]], None] | None
+    ) -> Exchange:
         started_at, started = self._now(), time.monotonic()
         seen = _Seen(hear)
         _UNDER_WAY.set(seen)

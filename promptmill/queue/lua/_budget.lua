@@ -53,7 +53,7 @@ end
 -- What is urgent passes a debt of tokens as far as the provider's bucket has them to spare: a long prompt keeps nobody
 -- waiting at a screen. Requests stay evenly spaced all the same.
 local function admissible_at(budget, cost, now, urgent)
-  local at = budget.blocked_until or 0
+  local at = math.max(budget.blocked_until or 0, budget.probe_at or 0) -- see _breaker.lua
   urgent = urgent and share_at(budget, now) == 1
   for _, d in ipairs(DIMENSIONS) do
     local per_unit = 60000 / budget[d .. '_rate']

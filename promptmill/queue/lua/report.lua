@@ -1,4 +1,4 @@
--- needs: keys, record, budget, breaker
+-- needs: keys, record, seen, budget, breaker
 -- Tell the fleet that a request came to nothing, before its job is given back. Needs the lease.
 -- ARGV  1 now (ms, or '')   2 id   3 token   4 outcome
 --       5 what it tells: 'trips' (the provider may be out), 'parks' (the account is refused), '' (nothing)
