@@ -39,7 +39,10 @@ def exposition(settings: Settings) -> Iterator[None]:
             from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415
         except ImportError:
             raise MissingExtra("metrics_address", "prometheus") from None
+        from worker.telemetry.fleet import FleetCollector  # noqa: PLC0415 - imports what only this process needs
+
         registry = CollectorRegistry()
+        registry.register(FleetCollector(settings))
         MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
         try:
             server, thread = start_http_server(int(port), host, registry)

@@ -7,10 +7,13 @@ import os
 import signal
 import socket
 import urllib.request
+from datetime import timedelta
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from promptmill.queue import Queue, connect, prepare
 from tests.integration.worker.test_processes import ARQ, MODULE, environment_of, pid_of, running
+from tests.support.processes import valkey
 from tests.support.workers import make_job
 
 
@@ -63,6 +66,30 @@ async def test_a_worker_that_arq_started_reports_as_well(mill):
         assert (await scrape(address))["promptmill_jobs_total"] == 1
         worker.signal(signal.SIGTERM)
         assert await worker.ends() == 0, worker.log
+
+
+async def test_queue_and_budgets_are_reported_and_redis_away_is_a_figure_too(mill, tmp_path):
+    with valkey(tmp_path / "valkey") as (url, server):
+        environment = environment_of(mill, PROMPTMILL_METRICS_ADDRESS="127.0.0.1:0", PROMPTMILL_REDIS_URL=url)
+        redis = connect(url)
+        queue = Queue(redis)
+        await queue.submit([prepare(make_job(f"job-{n}"), mill.settings) for n in range(3)])
+        await queue.block("haiku-5-5", timedelta(hours=1), "bad_key")
+        await redis.aclose()
+        async with running(MODULE, environment) as worker:
+            address = (await worker.says("metrics_served"))["address"]
+            await worker.says("worker_started")
+            found = await scrape(address)
+            await asyncio.to_thread(server.stop)
+            away = await scrape(address)
+            worker.signal(signal.SIGTERM)
+            assert await worker.ends() == 0, worker.log
+    assert (found["promptmill_queue_jobs"], found["promptmill_budget_blocked"]) == (3, 1)
+    assert found["promptmill_oldest_job_seconds"] > 0
+    assert found["promptmill_budget_per_minute"] > 0
+    assert (found["promptmill_redis_up"], found["promptmill_dead_letters"]) == (1, 0)
+    assert (away["promptmill_redis_up"], away["promptmill_dead_letters"]) == (0, 0)
+    assert "promptmill_queue_jobs" not in away
 
 
 async def test_a_port_that_is_taken_is_named(mill):
