@@ -146,7 +146,7 @@ def test_a_count_that_is_no_number_of_tokens_has_no_price(count: object) -> None
 counts = st.integers(0, 3) | st.integers(0, 250_000) | st.sampled_from([99_999, 100_000, 100_001])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @given(
     model=st.sampled_from([model.id for model in pricing._ANTHROPIC.models]),
     tokens=st.tuples(counts, counts, counts, counts, counts),
@@ -204,6 +204,7 @@ socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 from datetime import UTC, datetime
 from decimal import Decimal
 from promptmill.results import Usage
+from tests.support.effort import cases
 from worker.pricing import cost_usd
 at = datetime(2026, 11, 22, tzinfo=UTC)
 print(cost_usd(Usage(input_tokens=1), "claude-haiku-4-5", at=at) == Decimal("0.000001"))

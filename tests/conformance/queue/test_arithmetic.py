@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from promptmill.pacing import DIMENSIONS, GROWTH, Budget, Cost, Pace, Ramp
 from promptmill.queue import Claim, Settlement, Snooze
 from promptmill.results import Status
+from tests.support.effort import cases
 from tests.support.queues import CLASS, START, Bench
 
 TOLERANCE_MS = 0.002
@@ -161,7 +162,7 @@ class Comparison:
         self.model = replace(model, tats=stored)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=cases(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     limits=st.fixed_dictionaries(dict.fromkeys(DIMENSIONS, paces)),
     schedule=st.lists(steps, min_size=5, max_size=25),
