@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptmill.results import Usage
+from tests.support.effort import cases
 from worker import pricing
 from worker.pricing import cost_usd
 
@@ -204,7 +205,6 @@ socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 from datetime import UTC, datetime
 from decimal import Decimal
 from promptmill.results import Usage
-from tests.support.effort import cases
 from worker.pricing import cost_usd
 at = datetime(2026, 11, 22, tzinfo=UTC)
 print(cost_usd(Usage(input_tokens=1), "claude-haiku-4-5", at=at) == Decimal("0.000001"))
