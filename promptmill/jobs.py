@@ -25,7 +25,7 @@ MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 """The Messages API's own limit: a larger body is answered with 413."""
 
 MAX_COUNT: Final = 10**12
-"""No file has so many lines and no answer so many tokens. Scripts count in doubles: a record beyond 2**53 is unsound."""
+"""No file has so many lines, no answer so many tokens. Scripts count in doubles: a record beyond 2**53 is unsound."""
 
 _ID_ALPHABET: Final = "0123456789abcdefghijkmnpqrstuvwxyz"
 _BAD_ID: Final = re.compile("[\x00-\x20\x7f\ud800-\udfff]")

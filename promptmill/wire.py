@@ -136,10 +136,11 @@ def job_fields(envelope: Envelope) -> Mapping[str, Any]:
     fields = {**job, **beside}
     version = fields.get("version", WIRE_VERSION)
     if not isinstance(version, int) or version > WIRE_VERSION:
+        shown = version if isinstance(version, int) else f"of type {type(version).__name__}"
         raise Unreadable(
             "payload_too_new",
-            f"the job has wire version {version if isinstance(version, int) else type(version).__name__} and this worker "
-            f"reads up to {WIRE_VERSION}: upgrade the workers, then redrive",
+            f"the job has a wire version {shown} and this worker reads up to {WIRE_VERSION}: "
+            "upgrade the workers, then redrive",
         )
     return fields
 

@@ -117,7 +117,7 @@ def test_sound_rows_of_a_table_are_what_they_were_whatever_stands_between(loop, 
 
 @settings(max_examples=cases(1_000))
 @given(seed=SEEDS, suffix=st.sampled_from(["jsonl", "csv", "tsv", "txt"]), template=st.none() | st.text(max_size=12))
-def test_any_bytes_are_a_prompt_file_or_a_bad_one(loop, folder, make, seed, suffix, template):
+def test_any_bytes_are_a_prompt_file_or_a_bad_one(loop, folder, make, seed, suffix, template):  # noqa: PLR0917
     chance = random.Random(seed)
     table = (HEADER + "\n" + "\n".join(f'a{n},"{SECRET} {n}",,5,standard,x,9,' for n in range(5))).encode()
     lines = b"\n".join(json.dumps(line).encode() for line in WHOLE * 3)

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptmill.results import Usage
+from tests.support.effort import cases
 from worker import pricing
 from worker.pricing import cost_usd
 
@@ -220,7 +221,7 @@ def test_a_count_that_is_no_number_of_tokens_has_no_price(count: object) -> None
 counts = st.integers(0, 3) | st.integers(0, 250_000) | st.sampled_from([99_999, 100_000, 100_001])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @given(
     model=st.sampled_from([model.id for model in pricing._ANTHROPIC.models]),
     tokens=st.tuples(counts, counts, counts, counts, counts),

@@ -216,7 +216,10 @@ class Model:
 
 
 def check_places(found: dict[str, Any], model: Model) -> None:
-    """I1: each job is in the queue, has its record and its payload, and is in the one lane where it belongs."""
+    """I1: each job is in the queue, has its record and its payload, and is in the one lane where it belongs.
+
+    I3: the record counts what happened to it.
+    """
     queue = {_text(key): score for key, score in _value(found, "promptmill:queue", [])}
     records = {_text(key): record for key, record in _value(found, "promptmill:jobs", {}).items()}
     places: dict[str, list[str]] = {job_id: [] for job_id in model.jobs}
@@ -234,6 +237,8 @@ def check_places(found: dict[str, Any], model: Model) -> None:
     for job_id, job in model.jobs.items():
         if not job.damaged:
             _check_record(records.get(job_id), job, places[job_id], queue[job_id], ghost=job_id in model.ghosts)
+    for model_class, until in model.blocked_until.items():
+        assert float(_value(found, f"promptmill:budget:{model_class}", {}).get(b"blocked_until", 0)) == until
     for run, counted in model.runs.items():
         kept = {name.decode(): int(number) for name, number in _value(found, f"promptmill:run:{run}", {}).items()}
         assert {name: kept.get(name, 0) for name in counted} == counted
@@ -249,7 +254,7 @@ def _check_record(raw: bytes | None, job: Expected, places: list[str], score: fl
     claims, attempts, lost = [*values[7:10], 0, 0, 0][:3]
     ends, token = [*values[12:14], *[0] * 14][:2]
     assert budget == (job.budget or "")
-    assert (attempts, lost) == (job.attempts, job.lost)
+    assert (attempts, lost) == (job.attempts, job.lost), f"{values} of {job}"
     assert claims == job.number
     if state == "r":
         belongs = "promptmill:due" if ends else f"promptmill:lane:{budget}:{lane}"

@@ -162,7 +162,7 @@ class Schedules(RuleBasedStateMachine):
                 job.held_until = math.ceil(self.bench.clock() + 60_000)
             elif job.holder:
                 self.do(self.bench.queue.renew([self.claim_of(job)], LEASE))
-                job.held_until = self.bench.clock() + LEASE_MS
+                job.held_until = math.ceil(self.bench.clock() + LEASE_MS)
         self.cancel(pick)
 
     # what workers do -------------------------------------------------------------------------------------------------
@@ -171,6 +171,11 @@ class Schedules(RuleBasedStateMachine):
     def claim(self, worker: str, most: int) -> None:
         self.do(self.claim_as(worker, most))
 
+    @rule(worker=st.sampled_from(WORKERS), by_ms=st.sampled_from([100, 1_000, 5_000, 12_000, 20_000]))
+    def somebody_claims_later(self, worker: str, by_ms: int) -> None:
+        self.bench.clock.advance(by_ms)
+        self.do(self.claim_as(worker, 3))
+
     async def claim_as(self, worker: str, most: int) -> Claims:
         claims = await self.bench.claim(worker=worker, most=most)
         assert len(claims.jobs) <= most
@@ -178,7 +183,7 @@ class Schedules(RuleBasedStateMachine):
         now, claimed = self.bench.clock(), {claim.job_id for claim in claims.jobs}
         self.model.leases_ran_out(now, claimed)
         for claim in claims.jobs:
-            self.model.claimed(claim, now=now, until=now + LEASE_MS)
+            self.model.claimed(claim, now=now, until=math.ceil(now + LEASE_MS))
             self.claims.append(claim)
         for model_class in claims.unconfigured:
             await self.configure_anew(model_class, 0)
@@ -190,14 +195,14 @@ class Schedules(RuleBasedStateMachine):
         assert is_new == (spent is None)
         self.model.spent[model_class] = Spent(PACES[which], empty_at=self.bench.clock() if is_new else None)
 
-    @rule(model_class=st.sampled_from(CLASSES), which=st.sampled_from(range(len(PACES))))
-    def configure(self, model_class: str, which: int) -> None:
-        self.do(self.configure_anew(model_class, which))
-
-    @rule(worker=st.sampled_from(WORKERS))
-    def leave(self, worker: str) -> None:
+    @rule(
+        worker=st.sampled_from(WORKERS), model_class=st.sampled_from(CLASSES), which=st.sampled_from(range(len(PACES)))
+    )
+    def a_worker_is_replaced(self, worker: str, model_class: str, which: int) -> None:
+        """One leaves; the next one comes with limits of its own."""
         self.do(self.bench.queue.leave(worker))
         assert self.do(self.bench.redis.zscore("promptmill:idle", worker)) is None
+        self.do(self.configure_anew(model_class, which))
 
     @precondition(lambda self: self.claims)
     @rule(pick=picks)
@@ -209,7 +214,7 @@ class Schedules(RuleBasedStateMachine):
             assert answer is Renewal.LOST
         else:
             assert answer is (Renewal.CANCELLED if job.cancelled else Renewal.OK)
-            job.held_until = self.bench.clock() + LEASE_MS
+            job.held_until = math.ceil(self.bench.clock() + LEASE_MS)
 
     @precondition(lambda self: self.claims)
     @rule(pick=picks, status=st.sampled_from(Status), used=st.none() | costs, keep=st.booleans())
@@ -297,27 +302,27 @@ class Schedules(RuleBasedStateMachine):
 
     # what strangers do to keys ---------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.jobs)
-    @rule(pick=picks, record=st.sampled_from(BROKEN_RECORDS))
-    def a_record_is_overwritten_or_deleted(self, pick: int, record: bytes | None) -> None:
-        job = self.any_job(pick)
+    @rule(what=st.sampled_from(["record", "payload", "job", "lane", "budget", "list"]), pick=picks)
+    def a_stranger_damages_something(self, what: str, pick: int) -> None:
+        """One rule for all of it: otherwise most schedules would consist of damage."""
+        if self.jobs or what in {"budget", "list"}:
+            getattr(self, f"damage_a_{what}")(pick)
+
+    def damage_a_record(self, pick: int) -> None:
+        job, record = self.any_job(pick), BROKEN_RECORDS[pick % len(BROKEN_RECORDS)]
         if record is None:
             self.do(self.bench.redis.hdel("promptmill:jobs", self.key(job)))
         else:
             self.do(self.bench.redis.hset("promptmill:jobs", self.key(job), record))
         self.model.record_lost(job, now=self.bench.clock())
 
-    @precondition(lambda self: self.jobs)
-    @rule(pick=picks)
-    def a_payload_is_deleted(self, pick: int) -> None:
+    def damage_a_payload(self, pick: int) -> None:
         job = self.any_job(pick)
         self.do(self.bench.redis.delete(b"arq:job:" + self.key(job)))
         job.payload = False
 
-    @precondition(lambda self: self.jobs)
-    @rule(pick=picks)
-    def a_job_is_deleted(self, pick: int) -> None:
-        """All of it but its place in a lane, where nobody would look."""
+    def damage_a_job(self, pick: int) -> None:
+        """All of it is deleted but its place in a lane, where nobody would look."""
         job = self.any_job(pick)
         key = self.key(job)
         self.do(self.bench.redis.delete(b"arq:job:" + key))
@@ -325,32 +330,25 @@ class Schedules(RuleBasedStateMachine):
         self.do(self.bench.redis.zrem("promptmill:queue", key))
         self.model.deleted(job)
 
-    @rule(model_class=st.sampled_from(CLASSES), lane=st.integers(1, 3))
-    def a_lane_is_evicted(self, model_class: str, lane: int) -> None:
-        self.evict(f"promptmill:lane:{model_class}:{lane}")
+    def damage_a_lane(self, pick: int) -> None:
+        """Or the list of those that are to be ended; as Redis evicts keys where it is allowed to."""
+        lanes = [key for key in self.do(self.bench.dump()) if key.startswith(("promptmill:lane:", "promptmill:due"))]
+        if lanes:
+            key = lanes[pick % len(lanes)]
+            self.model.evicted(self.do(self.bench.redis.zrange(key, 0, -1)))
+            self.do(self.bench.redis.delete(key))
 
-    @rule()
-    def the_list_of_those_to_be_ended_is_evicted(self) -> None:
-        self.evict("promptmill:due")
-
-    def evict(self, key: str) -> None:
-        self.model.evicted(self.do(self.bench.redis.zrange(key, 0, -1)))
-        self.do(self.bench.redis.delete(key))
-
-    @rule(model_class=st.sampled_from(CLASSES))
-    def a_budget_is_deleted(self, model_class: str) -> None:
+    def damage_a_budget(self, pick: int) -> None:
+        model_class = CLASSES[pick % len(CLASSES)]
         self.do(self.bench.redis.delete(f"promptmill:budget:{model_class}"))
         self.model.spent[model_class] = None
         self.model.blocked_until[model_class] = 0
 
-    @rule(what=st.sampled_from(["idle", f"tenants:{CLASS}:2", f"learned:{CLASS}"]))
-    def what_is_learned_anew_is_deleted(self, what: str) -> None:
+    def damage_a_list(self, pick: int) -> None:
+        what = ("budgets", "idle", f"tenants:{CLASS}:2", f"learned:{CLASS}")[pick % 4]
         self.do(self.bench.redis.delete(f"promptmill:{what}"))
-
-    @rule()
-    def the_list_of_budgets_is_deleted(self) -> None:
-        self.do(self.bench.redis.delete("promptmill:budgets"))
-        self.model.evicted([self.key(job) for job in self.jobs.values()])
+        if what == "budgets":
+            self.model.evicted([self.key(job) for job in self.jobs.values()])
 
     # what must be true after each step -------------------------------------------------------------------------------
 
@@ -419,8 +417,10 @@ class Schedules(RuleBasedStateMachine):
         return list(self.jobs.values())[pick % len(self.jobs)]
 
     def any_claim(self, pick: int) -> Claim:
-        """The newer the likelier: of the old ones most are stale."""
-        return self.claims[-1 - pick % min(len(self.claims), 6)]
+        """One of the newest, mostly of jobs that have not ended: of the others all are stale."""
+        living = [claim for claim in self.claims if claim.job_id in self.jobs]
+        claims = living if living and pick % 4 else self.claims
+        return claims[-1 - pick % min(len(claims), 6)]
 
     def claim_of(self, job: Expected) -> Claim:
         return next(claim for claim in reversed(self.claims) if claim.token == job.holder)

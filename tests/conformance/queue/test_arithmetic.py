@@ -15,6 +15,7 @@ from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS, GROWTH, Bucket, Budget, Cost, Pace, Ramp, Reading
 from promptmill.queue import Claim, Settlement, Snooze
 from promptmill.results import Status
+from tests.support.effort import cases
 from tests.support.queues import CLASS, START, Bench
 
 TOLERANCE_MS = 0.002
@@ -242,7 +243,7 @@ def bucket_of(stored: dict[str, float], d: str) -> Bucket:
     )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=cases(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     limits=st.fixed_dictionaries(dict.fromkeys(DIMENSIONS, paces)),
     schedule=st.lists(steps, min_size=5, max_size=40),

@@ -22,7 +22,7 @@ def schedules_on(connect: Callable[[], Redis]) -> type[Schedules]:
 @pytest.mark.hypothesis
 def test_the_invariants_hold_on_fakeredis_whatever_happens():
     machine = schedules_on(lambda: FakeRedis(server=FakeServer()))
-    run_state_machine_as_test(machine, settings=settings(max_examples=cases(40), stateful_step_count=40))
+    run_state_machine_as_test(machine, settings=settings(max_examples=cases(20), stateful_step_count=40))
 
 
 @pytest.mark.hypothesis

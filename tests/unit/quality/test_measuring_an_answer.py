@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from producers.cli.exports import COLUMNS
 from promptmill.expectations import Expectation
+from tests.support.effort import cases
 from worker.quality import METRICS, Answer, measure
 
 KEYS = [
@@ -165,7 +166,7 @@ expectations = st.none() | st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=cases(400), deadline=None)
 @given(
     text=texts,
     request=requests,
