@@ -83,6 +83,8 @@ class LightWorker:
             self._free -= len(claims.jobs)
             for claim in claims.jobs:
                 group.create_task(self._run(claim))
+            if claims.wait is None and self._free:
+                continue  # slots came free while the claim was under way
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if claims.wait is None else claims.wait.total_seconds()):
                     await self._wake.wait()
