@@ -20,6 +20,7 @@ from producers import Client
 from promptmill.pacing import Cost, paces
 from promptmill.queue import Claim, Queue, Settlement, Snooze, connect, keys
 from promptmill.results import Status, Usage
+from promptmill.tasks import end
 from promptmill.wire import unpack_envelope, unpack_job
 from tests.bench.pacing.cases import Case
 from tests.bench.pacing.children import Children, children
@@ -47,11 +48,11 @@ async def work(place: Place) -> int:
     headers = {"authorization": "Bearer any"}
     async with aiohttp.ClientSession(place.base_url, connector=connector, headers=headers) as session:
         workers = [LightWorker(f"light-{number}", place.redis_url, session) for number in place.numbers]
+        loops = [asyncio.create_task(loop) for worker in workers for loop in (worker.listen(), worker.work())]
         with contextlib.suppress(asyncio.CancelledError):
-            async with asyncio.TaskGroup() as group:
-                for worker in workers:
-                    group.create_task(worker.listen())
-                    group.create_task(worker.work(group))
+            await asyncio.gather(*loops)
+        await end(*loops)
+        await asyncio.gather(*(job for worker in workers for job in worker.running))
         return sum(worker.settled for worker in workers)
 
 
@@ -60,6 +61,7 @@ class LightWorker:
 
     def __init__(self, name: str, redis_url: str, session: aiohttp.ClientSession) -> None:
         self.settled = 0
+        self.running: set[asyncio.Task[None]] = set()
         self._name = name
         self._queue = Queue(connect(redis_url))
         self._subscription = connect(redis_url, reply_timeout=None).pubsub()
@@ -73,7 +75,7 @@ class LightWorker:
         async for _ in self._subscription.listen():
             self._wake.set()
 
-    async def work(self, group: asyncio.TaskGroup) -> None:
+    async def work(self) -> None:
         """Claim until cancelled."""
         for number in itertools.count(1):
             self._wake.clear()
@@ -82,7 +84,11 @@ class LightWorker:
             )
             self._free -= len(claims.jobs)
             for claim in claims.jobs:
-                group.create_task(self._run(claim))
+                job = asyncio.create_task(self._run(claim))
+                self.running.add(job)
+                job.add_done_callback(self.running.discard)
+            if claims.wait is None and self._free:
+                continue  # slots came free while the claim was under way
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if claims.wait is None else claims.wait.total_seconds()):
                     await self._wake.wait()
