@@ -70,6 +70,25 @@ def resolve(alarm_id: int, accept: bool) -> None:  # noqa: FBT001 - click's way
     click.echo(f"alarm {alarm_id} is {resolution.value}")
 
 
+@alarms.command()
+@click.option("--model", metavar="NAME", help="Only series that this model answered.")
+@click.option("--kind", metavar="KIND", help="Only this kind of prompt: a tag `kind`, or the hash that alarms show.")
+@click.option("--lane", metavar="LANE", help="Only this lane.")
+@click.option("--undo", is_flag=True, help="Let them go on learning.")
+def freeze(model: str | None, kind: str | None, lane: str | None, undo: bool) -> None:  # noqa: FBT001 - click's way
+    """Take what was learned so far for the baseline of good answers, and learn no more; all series, or those chosen.
+
+    Left alone, a baseline is learned from the first 10,000 answers.
+    """
+    count = asyncio.run(_freeze(frozen=not undo, model=model, kind=kind, lane=lane))
+    click.echo(f"{count:,} series {'go on learning' if undo else 'are frozen'}")
+
+
+async def _freeze(**chosen: Any) -> int:
+    async with await ResultStore.open(load_settings().store) as store:
+        return await store.watching.freeze(**chosen)
+
+
 async def _list(*, resolved: bool, limit: int) -> list[Alarm]:
     async with await ResultStore.open(load_settings().store) as store:
         return await store.watching.alarms(resolved=resolved, limit=limit)

@@ -100,6 +100,21 @@ async def test_a_state_is_replaced_and_one_that_nobody_wrote_is_missing(store: R
     assert await store.watching.states([KEY, other]) == {KEY: {"seen": 2}}
 
 
+async def test_series_are_frozen_by_what_their_owner_chooses_and_stay_so_when_their_state_moves(
+    store: ResultStore,
+) -> None:
+    watching = store.watching
+    await turn(store)
+    other = KEY._replace(kind="other")
+    await watching.record(Findings(before=0, seq=1, states={KEY: {}, other: {}}))
+    assert await watching.freeze(frozen=True, model=KEY.model, kind=KEY.kind, lane=KEY.lane) == 1
+    await watching.record(Findings(before=1, seq=2, states={KEY: {"seen": 1}, other: {}}))
+    assert await watching.frozen() == {KEY}
+    assert await watching.freeze(frozen=True) == 1
+    assert await watching.freeze(frozen=False) == 2
+    assert await watching.frozen() == frozenset()
+
+
 async def test_an_alarm_is_kept_whole(store: ResultStore) -> None:
     await turn(store)
     await store.watching.record(Findings(before=0, seq=1, states={}, raised=[alarm()]))

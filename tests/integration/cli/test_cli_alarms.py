@@ -68,6 +68,14 @@ def test_an_alarm_is_acknowledged_and_resolved(alarmed):
     assert [alarm["resolution"] for alarm in resolved] == [Resolution.DISMISSED, Resolution.ACCEPTED]
 
 
+def test_series_are_frozen_and_let_go(alarmed, moment):
+    key = SeriesKey("claude-haiku-5-5", "claude-haiku-5-5", "summaries", "standard")
+    alarmed.on_store(lambda store: store.watching.record(Findings(before=1, seq=2, states={key: {}})))
+    assert alarmed.run("alarms", "freeze", "--kind", "others").output == "0 series are frozen\n"
+    assert alarmed.run("alarms", "freeze", "--kind", "summaries").output == "1 series are frozen\n"
+    assert alarmed.run("alarms", "freeze", "--undo").output == "1 series go on learning\n"
+
+
 @pytest.mark.parametrize("command", ["show", "ack", "resolve"])
 def test_an_alarm_that_is_not_there_is_said_to_be_missing(alarmed, command):
     done = alarmed.run("alarms", command, "4711")
