@@ -170,7 +170,7 @@ class Watching:
         took = connection.execute(sa.update(watch).where(free).values(watcher=watcher, held_until=until))
         if not took.rowcount:
             return None
-        self._database.wait_for_writers(connection, results)
+        self._database.wait_for_results(connection)
         newest = connection.execute(sa.select(sa.func.max(results.c.seq))).scalar()
         return Turn(connection.execute(sa.select(watch.c.seq)).scalar_one(), newest or 0)
 
