@@ -62,11 +62,15 @@ class Database(Protocol):
     def tag(self, tags: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[str | None]:
         """Return the value of the tag `name`; null where there is none."""
 
-    def wait_for_writers(self, connection: sa.Connection, table: sa.Table) -> None:
-        """Return when each row of `table` that was given a number is committed, or never will be.
+    def announce_results(self, connection: sa.Connection) -> None:
+        """Say, in the transaction that is going to, that it records results: see `wait_for_results`."""
 
-        Until the transaction of `connection`, one that writes, is over, no other is given a number: whoever reads up to
-        the highest one, and next time on from there, misses none.
+    def wait_for_results(self, connection: sa.Connection) -> None:
+        """Return when each result that was given a number is committed, or never will be.
+
+        Until the transaction of `connection`, one that writes, is over, no other result is given a number: whoever
+        reads up to the highest one, and next time on from there, misses none. Raises StoreUnavailable where one who
+        records takes long.
         """
 
     def hour(self, time: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:

@@ -28,6 +28,9 @@ _STATEMENT_WAIT: Final = timedelta(seconds=30)
 """A server that was cut off says nothing; without a limit the wait ends when TCP gives up, in a quarter of an hour."""
 _MIGRATION_LOCK: Final = 0x70726F6D70746D6C
 """Key of the advisory lock, any number that nobody else uses: "promptml" in ASCII."""
+_RECORDING_LOCK: Final = _MIGRATION_LOCK + 1
+_PATIENCE: Final = timedelta(milliseconds=500)
+"""How long those who record may be kept waiting behind a slow one, so that what they wrote can be read in order."""
 
 
 class PostgresDatabase:
@@ -84,9 +87,17 @@ class PostgresDatabase:
         """Return the value of the tag `name`; null where there is none."""
         return sa.type_coerce(sa.type_coerce(tags, postgresql.JSONB)[storable(name)].astext, Text)
 
-    def wait_for_writers(self, connection: sa.Connection, table: sa.Table) -> None:
-        """Lock the table: granted when whoever writes has committed; until the transaction ends nobody else begins."""
-        connection.execute(sa.text(f"LOCK TABLE {table.name} IN SHARE MODE"))
+    def announce_results(self, connection: sa.Connection) -> None:
+        """Take a lock that all who record share, and keep it until the transaction ends."""
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_RECORDING_LOCK)))
+
+    def wait_for_results(self, connection: sa.Connection) -> None:
+        """Take that lock alone: granted when whoever records has committed. Gives up before it delays others for long.
+
+        Not a lock on the table, which would wait for every vacuum, and make whoever records wait with it.
+        """
+        connection.execute(sa.text(f"SET LOCAL lock_timeout = {_PATIENCE // timedelta(milliseconds=1)}"))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_RECORDING_LOCK)))
 
     def hour(self, time: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
         """Return the number of the hour that `time` is in, counted from the epoch."""

@@ -72,6 +72,7 @@ class Recording:
         if batch.attempts:
             connection.execute(self._attempts, batch.attempts)
         if batch.results:
+            self._database.announce_results(connection)
             connection.execute(self._results, batch.results)
         if batch.succeeded:
             connection.execute(self._bury, {"succeeded": self._database.parameter(batch.succeeded)})

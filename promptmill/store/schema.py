@@ -150,6 +150,8 @@ series: Final = sa.Table(
     sa.Column("lane", Key, primary_key=True),
     # What `worker.monitoring.Series` keeps. Nobody else reads it.
     sa.Column("state", json(), nullable=False),
+    # Whether its owner wants the baselines to stay as they are. The watcher reads it and never writes it.
+    sa.Column("frozen", sa.Boolean, nullable=False),
 )
 
 alarms: Final = sa.Table(

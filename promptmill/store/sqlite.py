@@ -98,8 +98,11 @@ class SqliteDatabase:
         each = sa.func.json_each(tags).table_valued("key", sa.column("value", Text))
         return sa.select(each.c.value).where(each.c.key == storable(name)).correlate(tags.table).scalar_subquery()
 
-    def wait_for_writers(self, connection: sa.Connection, table: sa.Table) -> None:
-        """Do nothing: only one connection writes at a time, and this transaction is the one."""
+    def announce_results(self, connection: sa.Connection) -> None:
+        """Do nothing: only one connection writes at a time."""
+
+    def wait_for_results(self, connection: sa.Connection) -> None:
+        """Do nothing: the transaction of `connection` is the one that writes."""
 
     def hour(self, time: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
         """Return the number of the hour that `time` is in, counted from the epoch."""

@@ -105,6 +105,12 @@ class Watching:
                 found[key] = state
         return found
 
+    async def frozen(self) -> frozenset[SeriesKey]:
+        """Return the series whose owner wants the baselines to stay as they are."""
+        statement = sa.select(*_KEYS).where(series.c.frozen)
+        rows = await self._database.read(lambda connection: connection.execute(statement).all())
+        return frozenset(SeriesKey(*row) for row in rows)
+
     async def record(self, findings: Findings) -> bool:
         """Write down what was found; False, having written nothing, where somebody else watched the same answers."""
         return await self._database.write(partial(self._record, findings=findings))
@@ -136,6 +142,18 @@ class Watching:
         """End the alarm. Raises BadInput where there is none, or it was resolved before."""
         await self._move(alarm_id, AlarmState.RESOLVED, resolved_at=now, resolution=resolution.value, obeyed=sa.false())
 
+    async def freeze(
+        self, *, frozen: bool, model: str | None = None, kind: str | None = None, lane: str | None = None
+    ) -> int:
+        """Have the baselines of series stay as they are, or go on learning; return of how many that was changed.
+
+        None does not choose. Series of fallbacks are those of the model that answered.
+        """
+        wanted = {series.c.model: model, series.c.kind: kind, series.c.lane: lane}
+        chosen = [column == value for column, value in wanted.items() if value is not None]
+        statement = sa.update(series).where(series.c.frozen.is_not(frozen), *chosen).values(frozen=frozen)
+        return await self._database.write(lambda connection: connection.execute(statement).rowcount)
+
     async def _move(self, alarm_id: int, to: AlarmState, **changes: Any) -> None:
         origins = [state.value for state, targets in MOVES.items() if to in targets]
         move = sa.update(alarms).where(alarms.c.id == alarm_id, alarms.c.state.in_(origins))
@@ -152,7 +170,7 @@ class Watching:
         took = connection.execute(sa.update(watch).where(free).values(watcher=watcher, held_until=until))
         if not took.rowcount:
             return None
-        self._database.wait_for_writers(connection, results)
+        self._database.wait_for_results(connection)
         newest = connection.execute(sa.select(sa.func.max(results.c.seq))).scalar()
         return Turn(connection.execute(sa.select(watch.c.seq)).scalar_one(), newest or 0)
 
@@ -163,7 +181,7 @@ class Watching:
         if findings.states:
             insert = self._database.insert(series)
             upsert = insert.on_conflict_do_update(index_elements=list(_KEYS), set_={"state": insert.excluded.state})
-            rows = [_keyed(key) | {"state": state} for key, state in sorted(findings.states.items())]
+            rows = [_keyed(key) | {"state": state, "frozen": False} for key, state in sorted(findings.states.items())]
             connection.execute(upsert, rows)
         if findings.raised:
             connection.execute(sa.insert(alarms), [_alarm_row(alarm) for alarm in findings.raised])

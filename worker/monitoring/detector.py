@@ -72,7 +72,8 @@ class Detector:
         self._seen = 0
         self._first: list[float] = []
         self._baseline: Baseline | None = None
-        self._learns = True
+        self.frozen = False
+        """Set by whoever asks the owner: true while nothing is to be added to the baseline."""
         self._raised: int | None = None
         """The way whose alarm is open."""
         self._surprises: tuple[float, ...] = ()
@@ -90,11 +91,6 @@ class Detector:
         """Whether an alarm is open."""
         return self._raised is not None
 
-    def freeze(self, baseline: Baseline) -> None:
-        """Compare with `baseline` from now on, and learn nothing from answers any more."""
-        self._learns = False
-        self._adopt(baseline)
-
     def start_over(self) -> None:
         """Take what was found for chance, or mended: answers are compared with the same baseline, from zero."""
         if self._baseline is not None:
@@ -102,7 +98,7 @@ class Detector:
 
     def relearn(self) -> None:
         """Take the answers as they are from now on: the next ones make a new baseline."""
-        self._baseline, self._raised, self._learns, self._first = None, None, True, []
+        self._baseline, self._raised, self._first = None, None, []
 
     def observe(self, value: float, at: int) -> Found | None:
         """Take the value of the series' next answer. `at` tells answers apart and grows, with gaps or without."""
@@ -131,7 +127,7 @@ class Detector:
         if passed is not None:
             self._raised = passed
             return self._found("worse", passed)
-        if self._learns:
+        if not self.frozen and self._is_learning:
             self._learn(place)
         return None
 
@@ -157,6 +153,7 @@ class Detector:
         self._thresholds = [max(_LOWEST_THRESHOLD, math.log(granted * way.information)) for way in watched]
         self._watched = watched
         self._block = max(_BLOCK, baseline.size // _PART)
+        self._is_learning = baseline.size < LEARNED
 
     def _start_over(self) -> None:
         """Forget what the sums and the answers that were not yet learned tell."""
@@ -178,7 +175,6 @@ class Detector:
             self._last_block = self._this_block
             self._this_block = [0] * len(self._last_block)
             self._waiting = 0
-            self._learns = self._baseline.size < LEARNED
 
     def _watch_recovery(self, number: int, log: float) -> Found | None:
         self._sums[number] = min(self._sums[number] + log, self._thresholds[number])
@@ -204,7 +200,7 @@ class Detector:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads: a few hundred numbers at most."""
-        kept: dict[str, Any] = {"seen": self._seen, "learns": self._learns}
+        kept: dict[str, Any] = {"seen": self._seen}
         if self._baseline is None:
             return {**kept, "first": self._first}
         return {
@@ -227,7 +223,7 @@ class Detector:
         Where another version watched for other ways the baseline stays, and the sums begin again.
         """
         detector = cls(kind, worse, false_alarm_every=false_alarm_every, clean=clean)
-        detector._seen, detector._learns = stored["seen"], stored["learns"]
+        detector._seen = stored["seen"]
         if "baseline" not in stored:
             detector._first = list(stored["first"])
             return detector

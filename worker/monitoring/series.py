@@ -59,6 +59,11 @@ class Series:
         """Return what watches a metric, or all of them together (`OVERALL`); None where nothing does."""
         return self._overall if metric == OVERALL else self._detectors.get(metric)
 
+    def freeze(self, frozen: bool) -> None:  # noqa: FBT001 - reads as what it says
+        """Keep the baselines as they are, or let them go on learning."""
+        for detector in (*self._detectors.values(), self._overall):
+            detector.frozen = frozen
+
     def observe(self, quality: Mapping[str, Any], at: int) -> list[Change]:
         """Take the metrics of the next answer, of which any may be missing; return what they lead to.
 

@@ -86,6 +86,9 @@ class Watcher:
         if turn.newest == turn.seq and not obeyed:
             return False
         await self._load([answer.series for answer in page] + [alarm.series for alarm in obeyed])
+        frozen = await self._watching.frozen()
+        for key in {answer.series for answer in page}:
+            self._series[key].freeze(key in frozen)
         for alarm in obeyed:
             self._obey(alarm)
         changes = [(answer, change) for answer in page for change in self._observe(answer)]

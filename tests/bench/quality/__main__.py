@@ -33,7 +33,7 @@ def main(seed: str) -> None:
     alarms = len(quiet.false_alarms)
     console.print(
         f"{alarms} false alarms on {quiet.answers:,} unchanged answers of {quiet.series} series "
-        f"({len(METRICS)} metrics each), aim: at most {quiet.answers // replays.FALSE_ALARM_EVERY}; "
+        f"({len(METRICS)} metrics each), aim: at most {round(quiet.answers / replays.FALSE_ALARM_EVERY)}; "
         f"detection took {1e6 * quiet.seconds / quiet.answers:.1f} µs of CPU an answer"
     )
     for number, change in quiet.false_alarms:

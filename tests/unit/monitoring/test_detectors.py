@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from worker.monitoring import Baseline, Detector, Found
+from worker.monitoring import Detector, Found
 from worker.monitoring.detector import FIRST, LEARNED
 
 EVERY = 2_000_000
@@ -133,14 +133,17 @@ def test_answers_of_a_change_that_is_being_found_are_not_learned() -> None:
     assert good / (good + bad) == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_frozen_baseline_is_what_its_owner_chose_for_good() -> None:
+def test_a_frozen_baseline_stays_as_it_is_until_it_is_let_go() -> None:
     rng = Random(10)
-    chosen = Baseline((0.5,), (100, 900))
     detector = Detector("flag", "lower", false_alarm_every=EVERY)
-    detector.freeze(chosen)
-    [(_, found)] = feed(detector, flags(rng, 0.8, 1_000))
-    assert found.since < 150
+    feed(detector, flags(rng, 0.9, 1_000))
+    chosen = detector.baseline
+    detector.frozen = True
+    assert feed(detector, flags(rng, 0.9, 2_000), 1_000) == []
     assert detector.baseline == chosen
+    detector.frozen = False
+    feed(detector, flags(rng, 0.9, 2_000), 3_000)
+    assert detector.baseline != chosen
 
 
 @pytest.mark.parametrize("stopped_at", [10, FIRST, 2_500, 3_050, 3_500])

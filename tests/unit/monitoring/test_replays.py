@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from math import inf, log
+from statistics import fmean
 
 import pytest
 
-from tests.bench.quality.pools import BULLETS, CODE, EXPLAIN, SCENARIOS, Scenario, worse
+from tests.bench.quality.pools import BULLETS, CODE, EXPLAIN, SCENARIOS, Scenario, measured, worse
 from tests.bench.quality.replays import fastest, summarise
 from tests.bench.quality.unchanged import watch
 
@@ -31,6 +32,28 @@ def test_an_incident_is_noticed_in_time_and_by_the_metric_that_it_is_about(
     assert found.median <= scenario.aim
     assert found.metric in shown_by
     assert found.onset_off <= 150
+
+
+@pytest.mark.parametrize(
+    "scenario", [one for one in SCENARIOS if one.name[1] in "cde"], ids=lambda one: one.before.name
+)
+def test_a_scenario_does_to_the_answers_what_its_name_says(scenario: Scenario) -> None:
+    before, after = (
+        measured(style, 800, seed="small", of=scenario.before) for style in (scenario.before, scenario.after)
+    )
+    mean = {
+        name: [fmean(float(answer.get(name, 0)) for answer in pool) for pool in (before, after)]
+        for name in ("similarity", "code_block", "words")
+    }
+    exemplary = [fmean(answer["specific_examples"] > 0 for answer in pool) for pool in (before, after)]
+    match scenario.name[1]:
+        case "c":
+            assert mean["similarity"][1] - mean["similarity"][0] == pytest.approx(-0.05, abs=0.02)
+            assert exemplary[1] - exemplary[0] == pytest.approx(-0.1, abs=0.06)
+        case "d":
+            assert mean["code_block"][1] - mean["code_block"][0] == pytest.approx(-0.1, abs=0.05)
+        case "e":
+            assert mean["words"][1] / mean["words"][0] == pytest.approx(0.8, abs=0.06)
 
 
 def test_a_subtly_worse_sampler_is_noticed() -> None:

@@ -168,6 +168,27 @@ async def test_an_alarm_that_was_dismissed_comes_again_if_answers_stay_worse(sto
     assert again.metric == "code_block"
 
 
+async def test_a_series_that_its_owner_froze_learns_no_more(store: ResultStore) -> None:
+    one = watcher(store)
+    key = SeriesKey(MODEL, MODEL, "summaries", "standard")
+
+    async def learned() -> int:
+        states = await store.watching.states([key])
+        return sum(states[key]["metrics"]["chars"]["baseline"]["counts"])
+
+    await store.record([*answers(22, 1_000, code=0.9)])
+    await watch(one)
+    assert await store.watching.freeze(frozen=True, kind="summaries") == 1
+    before = await learned()
+    await store.record([*answers(23, 1_500, code=0.9, start=1_000)])
+    await watch(one)
+    assert await learned() == before
+    assert await store.watching.freeze(frozen=False) == 1
+    await store.record([*answers(24, 1_000, code=0.9, start=2_500)])
+    await watch(one)
+    assert await learned() > before
+
+
 async def test_what_fails_is_tried_again_and_no_answer_is_lost_or_counted_twice(
     store: ResultStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from promptmill.claude_code import Rewrite, restore
 from promptmill.grading import grading_job
 from promptmill.pacing import Pace
-from promptmill.queue import keys
+from promptmill.queue import keys, prepare
 from promptmill.results import Status, Usage
 from promptmill.wire import unpack_envelope, unpack_job
 from tests.support.providers import answering, failing, message
@@ -221,6 +221,10 @@ async def test_a_fallback_is_asked_on_its_own_budget(shop):
     result = await shop.store.result("job-1")
     assert (result.status, result.model) == (Status.SUCCEEDED, OTHER)
     assert [attempt.model for attempt in result.attempts] == ["claude-haiku-5-5", OTHER]
+    assert (result.asked_model, result.kind) == (
+        "claude-haiku-5-5",
+        prepare(make_job(request=asked[0]), shop.settings).kind,
+    )
     usage = Usage(input_tokens=10, output_tokens=5)
     assert [attempt.usage for attempt in result.attempts] == [usage, usage]
     assert result.cost_usd == Decimal("0.0000035") + Decimal("0.00007"), "the refusal was billed too"

@@ -16,6 +16,7 @@ def upgrade() -> None:
         "promptmill_series",
         *(sa.Column(name, sa.Text, primary_key=True) for name in key),
         sa.Column("state", sa.JSON, nullable=False),
+        sa.Column("frozen", sa.Boolean, nullable=False),
     )
     op.create_table(
         "promptmill_alarms",
