@@ -41,6 +41,7 @@ RECORD: Final = (
     "failed_at",
     "blamed",
     "refused_at",
+    "seen",
 )
 """Fields of a record, in order; see promptmill/queue/lua/_record.lua. A test compares the two."""
 
