@@ -38,7 +38,7 @@ BUDGET_PARKED: Final = "budget_parked"
 BREAKER_OPENED: Final = "breaker_opened"
 """model_class, outcome, says, probe_s: the provider answers nobody; said once, likewise"""
 BREAKER_CLOSED: Final = "breaker_closed"
-"""model_class: a probe was answered, and the budget goes on"""
+"""model_class: a probe was answered, and the budget goes on; of two that were under way each says so"""
 PRICE_UNKNOWN: Final = "price_unknown"
 """model: said once for each; the cost of its jobs is left empty"""
 
