@@ -6,10 +6,10 @@ at once where the account is refused (key, billing, spend limit). While it is op
 the probe. Only its answer closes the breaker, and the class comes back to its rate by a ramp; whatever else becomes of
 it, the next interval has a probe of its own. So a probe that is lost, cancelled or never sent holds up nothing.
 
-Whose fault a failure is shows when the job fails again: its own, if the provider answered requests meanwhile that were
-sent after the failure before. In an outage nobody is answered, so an outage uses up no attempts. What a job to blame
-does is no news of the provider, and opens nothing. What fails although nothing else is left to show that the provider
-works has to end too: after a time without any answer failures count against jobs again.
+Whose fault a failure is shows when the job fails again: its own if, as its request was sent, the provider had answered
+requests that were sent after the failure before. In an outage nobody is answered, so an outage uses up no attempts.
+What a job to blame does is no news of the provider, and opens nothing. What fails although nothing else is left to show
+that the provider works has to end too: after a time without any answer failures count against jobs again.
 
 A test compares this with the scripts, step by step. All times are ms.
 """
@@ -54,6 +54,13 @@ class Suspect:
     """Whether a failure of it was its own fault before."""
     refused_at: float = 0
     """When the account was last refused a request of it; 0: never."""
+    seen: float = 0
+    """When the newest request had been sent that was answered by the time when this one was sent."""
+
+    @property
+    def is_to_blame(self) -> bool:
+        """Whether the job fails alone: as it was sent, the provider had answered others since the failure before."""
+        return self.blamed or 0 < self.failed_at < self.seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,21 +116,17 @@ class Breaker:
         """Whether nothing was answered lately."""
         return self.failures > 0 and now - self.failed_at <= FORGOTTEN_MS
 
-    def is_to_blame(self, job: Suspect) -> bool:
-        """Whether the job fails alone: since its failure before, the provider has answered others."""
-        return job.blamed or (job.failed_at > 0 and self.answered > job.failed_at)
-
     def fail(self, job: Suspect, now: float, *, outage_patience: float) -> tuple[Breaker, bool, bool]:
         """Return the breaker after a request came to nothing, whether the job is to blame, and whether it opens.
 
         Of one that is open already: whether it stays so for this reason.
         """
         after = self
-        if not self.is_to_blame(job) and job.sent > self.answered:
+        if not job.is_to_blame and job.sent > self.answered:
             counted, since = (self.failures, self.failing_since) if self.is_failing(now) else (0, now)
             after = replace(self, failures=counted + 1, failing_since=since, failed_at=now)
         opens = after.is_probe(job) or (not after.is_open and after.is_out(now))
-        blamed = self.is_to_blame(job) and not after.is_open and not opens
+        blamed = job.is_to_blame and not after.is_open and not opens
         out_too_long = after.is_failing(now) and now - after.failing_since > outage_patience
         return after, blamed or out_too_long, opens
 
@@ -137,7 +140,7 @@ class Breaker:
 
         `personal`: a job may be refused what others may do; a key or a spend limit is everybody's.
         """
-        own = personal and job.refused_at > 0 and self.answered > job.refused_at
+        own = personal and 0 < job.refused_at < job.seen
         return own, not own and (self.is_probe(job) or job.sent > self.answered)
 
     def open(

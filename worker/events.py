@@ -44,7 +44,7 @@ BUDGET_PARKED: Final = "budget_parked"
 BREAKER_OPENED: Final = "breaker_opened"
 """model_class, outcome, says, probe_s: the provider answers nobody; said once, likewise"""
 BREAKER_CLOSED: Final = "breaker_closed"
-"""model_class: a probe was answered, and the budget goes on"""
+"""model_class: a probe was answered, and the budget goes on; of two that were under way each says so"""
 SPEND_CAP_REACHED: Final = "spend_cap_reached"
 """cap, action, spent_usd, lane, model_class: told once in its hour or day, by one worker; `park`: nothing more is sent
 that the cap is for until the hour or day is over"""

@@ -30,6 +30,7 @@ RECORD: Final = (
     "failed_at",
     "blamed",
     "refused_at",
+    "seen",
 )
 """Fields of a record, in order; see lua/_record.lua. A test compares the two."""
 

@@ -281,7 +281,7 @@ class Workshop:
             *("state", "lane", "budget", "requests", "input", "output", "order"),
             *("claims", "attempts", "lost", "route", "deadline", "ends", "token", "charged"),
             *("kind", "longest", "reserved_input", "reserved_output"),
-            *("fallbacks", "failed_at", "blamed", "refused_at"),
+            *("fallbacks", "failed_at", "blamed", "refused_at", "seen"),
         )
         values = orjson.loads(await self.redis.hget(keys.JOBS, job_id))
         return dict(itertools.zip_longest(fields, values[: len(fields)], fillvalue=0))

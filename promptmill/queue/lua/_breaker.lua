@@ -70,14 +70,20 @@ local function note_answer(record, now)
   return true
 end
 
--- Whether the job is to blame for its failures: since the one before, the provider has answered others.
-local function is_to_blame(budget, record)
-  return record.blamed == 1 or (record.failed_at > 0 and (budget.answered or 0) > record.failed_at)
+-- What a lease of a job that failed before has to remember, to tell whose fault it is should it fail again.
+local function seen_by(budget, record)
+  return math.max(record.failed_at, record.refused_at) > 0 and math.floor(budget.answered or 0) or 0
+end
+
+-- Whether the job is to blame for its failure: as its request was sent, the provider had answered others since the
+-- failure before.
+local function is_to_blame(record)
+  return record.blamed == 1 or (record.failed_at > 0 and record.seen > record.failed_at)
 end
 
 -- Likewise whether it alone may not do what it asks for.
-local function is_refused_alone(budget, record)
-  return record.refused_at > 0 and (budget.answered or 0) > record.refused_at
+local function is_refused_alone(record)
+  return record.refused_at > 0 and record.seen > record.refused_at
 end
 
 -- Whether nothing was answered lately: a row of failures that ended long ago is none.
@@ -87,7 +93,7 @@ end
 
 -- Those of a job that fails alone are no news, nor is what was sent before a request that was answered.
 local function note_failure(budget, record, now)
-  if is_to_blame(budget, record) or record.charged <= (budget.answered or 0) then return end
+  if is_to_blame(record) or record.charged <= (budget.answered or 0) then return end
   local counted = is_failing(budget, now) and budget.failures or 0
   if counted == 0 then put(budget, 'failing_since', now) end
   put(budget, 'failed_at', now)

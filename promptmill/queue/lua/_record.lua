@@ -19,15 +19,16 @@
 --   failed_at when (ms) a request of it for this budget last came to nothing, or 0
 --   blamed    1 where that was the job's own fault: others were answered meanwhile
 --   refused_at   when (ms) the account was last refused a request of it for this budget, or 0
+--   seen      of one that failed before: when (ms) the newest request had been sent that was answered as it was leased
 local FIELDS = {
   'state', 'lane', 'budget', 'requests', 'input', 'output', 'order',
   'claims', 'attempts', 'lost', 'route', 'deadline', 'ends', 'token', 'charged',
-  'kind', 'longest', 'reserved_input', 'reserved_output', 'fallbacks', 'failed_at', 'blamed', 'refused_at',
+  'kind', 'longest', 'reserved_input', 'reserved_output', 'fallbacks', 'failed_at', 'blamed', 'refused_at', 'seen',
 }
 
 local COUNTS = {
   'requests', 'input', 'output', 'order', 'claims', 'attempts', 'lost', 'route', 'deadline', 'charged', 'longest',
-  'reserved_input', 'reserved_output', 'fallbacks', 'failed_at', 'blamed', 'refused_at',
+  'reserved_input', 'reserved_output', 'fallbacks', 'failed_at', 'blamed', 'refused_at', 'seen',
 }
 
 local function is_sound(record)
@@ -60,7 +61,7 @@ local function foreign_record()
     state = 'w', lane = 2, budget = '', requests = 0, input = 0, output = 0,
     order = 0, claims = 0, attempts = 0, lost = 0, route = 0,
     deadline = 0, ends = 0, token = 0, charged = 0, kind = 0, longest = 0, reserved_input = 0, reserved_output = 0,
-    fallbacks = 0, failed_at = 0, blamed = 0, refused_at = 0,
+    fallbacks = 0, failed_at = 0, blamed = 0, refused_at = 0, seen = 0,
   }
 end
 
@@ -73,7 +74,7 @@ local function save_record(id, record)
 end
 
 local function end_lease(record)
-  record.token, record.charged, record.reserved_input, record.reserved_output = 0, 0, 0, 0
+  record.token, record.charged, record.reserved_input, record.reserved_output, record.seen = 0, 0, 0, 0, 0
 end
 
 local function lane_key(record)

@@ -155,6 +155,7 @@ while #turns > 0 do
         charge_lane(turn.budget, record, cost, now)
         turn.charged = true
         leave_lane(id, record)
+        record.seen = seen_by(turn.budget, record)
         lease(id, record, 'run', cost, turn.budget)
         if is_open(turn.budget) then let_probe(turn.budget, record.lane, now) end
         going[#going + 1] = turn

@@ -19,14 +19,14 @@ local budget = read_budget(record.budget)
 local failed_at = math.max(record.charged, math.floor(now))
 local blamed, opens = true, false
 if effect == 'trips' then
-  blamed = is_to_blame(budget, record)
+  blamed = is_to_blame(record)
   note_failure(budget, record, now)
   opens = is_probe(budget, record) or (not is_open(budget) and is_out(budget, now))
   if is_open(budget) or opens then blamed = false end
   if is_failing(budget, now) and now - budget.failing_since > tonumber(ARGV[11]) then blamed = true end
   if blamed and ARGV[6] == '1' then record.blamed = 1 end
 elseif effect == 'parks' then
-  blamed = ARGV[6] == '1' and is_refused_alone(budget, record)
+  blamed = ARGV[6] == '1' and is_refused_alone(record)
   opens = not blamed and (is_probe(budget, record) or record.charged > (budget.answered or 0))
 end
 record[effect == 'parks' and 'refused_at' or 'failed_at'] = failed_at

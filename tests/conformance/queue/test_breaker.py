@@ -464,6 +464,17 @@ async def test_what_was_answered_before_a_job_failed_says_nothing_of_its_failure
     assert not (await fail(bench, await bench.claim_one())).to_blame
 
 
+async def test_a_probe_that_hung_past_the_end_of_the_outage_is_nobodys_fault(bench):
+    """As it was sent nobody was answered; that others were meanwhile says nothing of it."""
+    await go_out(bench, "hangs", "b")
+    await fail(bench, await probe(bench), outcome="timed_out")
+    await fail(bench, await probe(bench), outcome="timed_out")
+    bench.clock.advance(INTERVAL)
+    hangs = await bench.claim_one(lease=HOUR)
+    await answer(bench, await probe(bench))
+    assert not (await fail(bench, hangs, outcome="timed_out")).to_blame
+
+
 async def test_while_its_class_is_out_no_job_is_to_blame(bench):
     await go_out(bench, "bad")
     await bench.queue.resume(CLASS)

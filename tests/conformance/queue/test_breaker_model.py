@@ -124,7 +124,7 @@ class Comparison:
             assert len(claims) == (1 if ready and self.model.probe_at <= now else 0)
         assert {claim.probe for claim in claims} <= {self.model.is_open}
         for claim in claims:
-            self.jobs[claim.job_id] = replace(self.jobs[claim.job_id], sent=math.floor(now))
+            self.jobs[claim.job_id] = replace(self.jobs[claim.job_id], sent=math.floor(now), seen=self.model.answered)
             if self.model.is_open:
                 self.model = self.model.probe(now)
         self.running += claims
