@@ -48,7 +48,7 @@ end
 
 -- How fast a dimension goes. Below half of its depth something else is drinking from the bucket: that gets its part, and
 -- there is always a reserve for what it asks next. Where the bucket is deep this holds the pace, and headroom need not.
--- Returns the rate, the share of it that is kept to, and how long (ms) the bucket takes to come back to its half: no request is put off longer.
+-- Returns the rate, the share of it that is kept to, and how far (ms) the bucket is below its half.
 local function pace_at(budget, d, now)
   local level = level_at(budget, d, now)
   if not level then return budget[d .. '_rate'], 1, 0 end
