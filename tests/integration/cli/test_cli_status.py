@@ -6,8 +6,10 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import orjson
+import pytest
 
 from promptmill.jobs import Lane
+from promptmill.pacing import Charge, Cost, Reading
 from promptmill.queue import keys
 from promptmill.results import DeadLetter
 
@@ -72,6 +74,26 @@ def test_a_budget_tells_its_rate_its_debt_and_why_it_is_blocked(machine):
     assert set(budget["debt_ms"]) == {"requests", "input", "output"}
     assert budget["blocked_because"] == "enforced_spend_limit_reached"
     assert "for 9 min: enforced_spend_limit_reached" in machine.run("status").stdout
+
+
+def test_a_budget_tells_what_the_provider_says_of_it(machine):
+    machine.configure("haiku-5-5")
+    (budget,) = status(machine)["budgets"]
+    assert (budget["named"], budget["others"]) == ({}, None)
+    assert "unknown" in machine.run("status").stdout
+
+    async def hear(queue):
+        now = int((await queue.redis.time())[0] * 1000)
+        await queue.observe("haiku-5-5", Charge(now, Cost(0, 0, 0)), {"requests": Reading(500, 400)})
+        await queue.redis.hset(keys.BUDGET + "haiku-5-5", mapping={"requests_others": 0.2, "input_others": 0})
+
+    machine.on_queue(hear)
+    (budget,) = status(machine)["budgets"]
+    assert (budget["named"], budget["others"]) == ({"requests": 500.0}, 0.2)
+    assert budget["per_minute"]["requests"] == pytest.approx(495)
+    assert "20%" in machine.run("status").stdout
+    machine.on_queue(lambda queue: queue.redis.hset(keys.BUDGET + "haiku-5-5", "seen_at", 1))
+    assert status(machine)["budgets"][0]["others"] is None
 
 
 def test_a_block_that_is_over_is_not_mentioned(machine):
