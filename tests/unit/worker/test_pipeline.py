@@ -80,8 +80,7 @@ async def test_what_any_answer_says_of_a_limit_reaches_the_budget(shop, step):
     await shop.submit(make_job())
     with capture_logs() as logs:
         await shop.work()
-        while not any(entry["event"] == events.LIMIT_DIFFERS for entry in logs):
-            await asyncio.sleep(0)
+        await shop.queue.observed.wait()
     assert float(await shop.redis.hget(keys.BUDGET + "haiku-5-5", "requests_rate")) == 600
     (said,) = (entry for entry in logs if entry["event"] == events.LIMIT_DIFFERS)
     assert (said["dimension"], said["limit"], said["obeyed"]) == ("requests", 600, True)
