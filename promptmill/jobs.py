@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from promptmill.errors import BadJob
 from promptmill.expectations import Expectation
+from promptmill.tracing import TRACEPARENT
 
 WIRE_VERSION: Final = 1
 """Raised when an older worker could no longer read a job rightly. Newer jobs become dead letters there."""
@@ -100,6 +101,8 @@ class Job(BaseModel):
     position: int | None = Field(default=None, ge=1)
     max_attempts: int | None = Field(default=None, ge=1, le=100)
     """Overrides the worker's setting; waiting (I3) is not counted."""
+    trace: str | None = Field(default=None, pattern=TRACEPARENT)
+    """W3C `traceparent` of whoever submitted the job; filled in where OpenTelemetry is in use."""
     keep_result: timedelta | None = Field(default=None, ge=timedelta(0))
     """How long Redis keeps the result for whoever waits; None: the worker's setting; zero: not at all."""
     version: int = Field(default=WIRE_VERSION, ge=1, le=WIRE_VERSION)

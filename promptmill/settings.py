@@ -143,6 +143,13 @@ class Settings(BaseSettings):
     keep_result: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(hours=1)
     """How long Redis keeps a result for whoever waits; the result store keeps it for good."""
 
+    metrics_address: Annotated[str, Field(pattern=r"^.*:\d{1,5}$")] | None = None
+    """HOST:PORT where a worker serves metrics for Prometheus at `/metrics`, all of its processes together; port 0: any
+    free one, which the log names; unset: nowhere. They hold no prompts, but tell how much you spend."""
+
+    traces: bool = False
+    """Send OpenTelemetry traces over OTLP; OTEL_EXPORTER_OTLP_ENDPOINT says where."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Of the worker's log; a line a job at `info`."""
     log_format: Literal["json", "console"] = "json"

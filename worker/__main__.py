@@ -11,6 +11,7 @@ from promptmill.errors import PromptmillError
 from promptmill.settings import Settings
 from worker.logs import configure_logs
 from worker.supervisor import BAD_CONFIGURATION, supervise
+from worker.telemetry import exposition
 
 
 @click.command()
@@ -22,11 +23,13 @@ def main(*, processes: int, burst: bool, stop_with_parent: bool) -> None:
     try:
         settings = Settings.load()
         configure_logs(settings)
-        if processes > 1 or stop_with_parent:  # somebody waits for its work: one that dies is replaced
-            sys.exit(asyncio.run(supervise(processes, burst=burst, stop_with_parent=stop_with_parent)))
-        from worker.main import build_worker  # noqa: PLC0415 - a supervisor has no use for seconds of imports
+        with exposition(settings):
+            if processes > 1 or stop_with_parent:  # somebody waits for its work: one that dies is replaced
+                fleet = supervise(processes, burst=burst, stop_with_parent=stop_with_parent)
+                sys.exit(asyncio.run(fleet))
+            from worker.main import build_worker  # noqa: PLC0415 - a supervisor has no use for seconds of imports
 
-        build_worker(settings, burst=burst).run()
+            build_worker(settings, burst=burst).run()
     except PromptmillError as error:
         click.echo(f"promptmill: {error}", err=True)
         sys.exit(BAD_CONFIGURATION)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import structlog
 
+from promptmill.doctor import Level, check_redis, collect_redis
 from promptmill.errors import BadSettings
 from promptmill.queue import Queue, keys
 from promptmill.results import Status
@@ -24,6 +25,7 @@ from worker.observer import Observer
 from worker.pipeline import Pipeline
 from worker.provider import Provider
 from worker.recorder import Recorder
+from worker.telemetry import exposition, make_meters, start_exporting
 
 
 def build_worker(
@@ -61,9 +63,13 @@ def build_worker(
             hear=observer.hear,
             ensure_lease=worker.leases.ensure,
             worker=worker.name,
+            meters=make_meters(settings.metrics_address),
         )
         stack.callback(_say_stopped, worker, pipeline)
+        if settings.traces:
+            stack.push_async_callback(asyncio.to_thread, start_exporting())
         await worker.configure({settings.class_of(settings.model)})
+        await _say_what_redis_may_lose(settings.redis_url or "")
         return pipeline.run
 
     return PacedWorker(
@@ -75,6 +81,14 @@ def build_worker(
         handle_signals=handle_signals,
         orphaned=orphaned,
     )
+
+
+async def _say_what_redis_may_lose(url: str) -> None:
+    for finding in check_redis(await collect_redis(url)):
+        if finding.level is not Level.OK:
+            structlog.get_logger().warning(
+                events.REDIS_UNSAFE, subject=finding.subject, says=finding.says, advice=finding.advice
+            )
 
 
 def _say_stopped(worker: PacedWorker, pipeline: Pipeline) -> None:
@@ -104,16 +118,17 @@ def arq_settings(settings: Settings) -> dict[str, Any]:
     configure_logs(settings)
 
     async def run_paced(_ctx: dict[Any, Any]) -> None:
-        worker = build_worker(settings, burst=_arq_was_told_to_burst(), handle_signals=False)
-        running = asyncio.create_task(worker.async_run())
-        try:
-            while not running.done():
-                try:
-                    await asyncio.shield(running)
-                except asyncio.CancelledError:
-                    worker.handle_sig(Signals.SIGTERM)  # at the second one it hands its jobs back at once
-        finally:
-            await worker.close()
+        with exposition(settings):
+            worker = build_worker(settings, burst=_arq_was_told_to_burst(), handle_signals=False)
+            running = asyncio.create_task(worker.async_run())
+            try:
+                while not running.done():
+                    try:
+                        await asyncio.shield(running)
+                    except asyncio.CancelledError:
+                        worker.handle_sig(Signals.SIGTERM)  # at the second one it hands its jobs back at once
+            finally:
+                await worker.close()
         raise asyncio.CancelledError  # arq takes it for a shutdown, and it is one
 
     if settings.redis_url is None:

@@ -27,6 +27,7 @@ from worker.leases import Lease
 from worker.outcomes import POLICIES, Policy, Verdict, classify
 from worker.provider import Provider
 from worker.recorder import Recorder
+from worker.telemetry import Meters, NoMeters, span_of_job, span_of_request, tell_attempt
 
 _ENDED_BY: Final = {Disposition.CANCELLED: Status.CANCELLED, Disposition.EXPIRED: Status.EXPIRED}
 
@@ -54,6 +55,7 @@ class Pipeline:
         hear: Callable[[Claim, Mapping[str, str]], None],
         ensure_lease: Callable[[Lease], Awaitable[None]],
         worker: str,
+        meters: Meters | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -63,6 +65,7 @@ class Pipeline:
         self._hear = hear
         self._ensure_lease = ensure_lease
         self._endings = Endings(settings, worker=worker, now=now)
+        self._meters = meters or NoMeters()
         self._now = now
         self._chance = chance
         self._log = structlog.get_logger()
@@ -127,17 +130,24 @@ class Pipeline:
         return None
 
     async def _attempt(self, work: Work, lease: Lease) -> None:
+        with span_of_job(work.job, lease.claim):
+            await self._send(work, lease)
+
+    async def _send(self, work: Work, lease: Lease) -> None:
         await self._ensure_lease(lease)
         claim, started_at = work.claim, self._now()
         try:
-            exchange = await lease.call.run(
-                self._provider.send(work.request, job_id=work.job.id, hear=partial(self._hear, claim))
-            )
+            with span_of_request(work.request) as span:
+                exchange = await lease.call.run(
+                    self._provider.send(work.request, job_id=work.job.id, hear=partial(self._hear, claim))
+                )
+                policy = classify(exchange.sighting)
+                attempt = attempt_of(claim, exchange, policy)
+                tell_attempt(span, attempt, exchange.message)
         except Stopped as stopped:
             await self._stopped(work, lease, stopped, started_at)
             return
-        policy = classify(exchange.sighting)
-        attempt = attempt_of(claim, exchange, policy)
+        self._meters.attempted(attempt, lane=claim.lane)
         decision = decide(
             policy,
             retry_after=exchange.sighting.retry_after,
@@ -181,6 +191,7 @@ class Pipeline:
         if not await self._recorder.settle(ending.settlement):
             raise LeaseLost(result.job_id)
         self.tally.ended[result.status] += 1
+        self._meters.ended(result, fell_back=ending.claim.route > 0)
         self._log.info(
             events.JOB_ENDED,
             job=result.job_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from rich.table import Table
 from producers.cli.console import print_json, remark, terminal
 from producers.cli.options import load_settings
 from producers.cli.queue_address import QueueAddress, reachable_queue
+from producers.cli.redrive import Fields, changed, fields_of
 from producers.cli.redrive import redrive as send_back
 from promptmill.errors import BadInput
 from promptmill.queue import connect
@@ -29,7 +30,8 @@ reason_option = click.option("--reason", metavar="NAME", help="Only those that d
 def dead() -> None:
     """Look after dead letters: jobs that failed for good, kept whole with the reason.
 
-    `list` shows why, `show` the whole job, `redrive` sends jobs back once the cause is mended, `purge` deletes them.
+    `list` shows why, `show` the whole job, `redrive` sends jobs back once the cause is mended, `edit` changes one
+    before, `purge` deletes them.
     """
 
 
@@ -67,28 +69,52 @@ def show(job_id: str) -> None:
     epilog="""\b
 Examples:
   promptmill dead redrive 3kx9v0a1b2c3d4e5f6g7
-  promptmill dead redrive --reason not_found
+  promptmill dead redrive --reason not_found --set request.model=claude-haiku-5-5
   promptmill dead redrive --all
 """
 )
 @click.argument("job_ids", nargs=-1, metavar="[JOB]...")
 @reason_option
 @click.option("--all", "everything", is_flag=True, help="Every open dead letter.")
-def redrive(job_ids: tuple[str, ...], reason: str | None, everything: bool) -> None:  # noqa: FBT001 - click's way
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change a field of each job first: lane=overnight, request.max_tokens=4096. VALUE is JSON or text.",
+)
+def redrive(job_ids: tuple[str, ...], reason: str | None, everything: bool, settings: tuple[str, ...]) -> None:  # noqa: FBT001 - click's way
     """Send dead letters back to the queue, where they are tried like new jobs.
 
     A deadline that has passed is dropped. Exit code 1: some could not be sent back, because nothing is known of them
-    or their payload cannot be read as a job.
+    or their payload, as changed, cannot be read as a job.
     """
     if sum((bool(job_ids), reason is not None, everything)) != 1:
         raise click.UsageError("expected job ids, --reason or --all")
-    with reachable_queue(load_settings()) as address:
-        queued, refused = asyncio.run(_redrive(address, job_ids, reason))
-    for job_id, why in refused:
-        remark(f"{job_id}: {why}")
-    click.echo(f"{queued:,} sent back to the queue" + (f", {len(refused):,} not" if refused else ""))
-    if refused:
-        raise click.exceptions.Exit(1)
+    changes = dict(_parted(setting) for setting in settings)
+    _send_back(job_ids, reason, lambda fields: changed(fields, changes))
+
+
+@dead.command()
+@click.argument("job_id", metavar="JOB")
+def edit(job_id: str) -> None:
+    """Change the job of a dead letter in your editor ($EDITOR), then send it back to the queue.
+
+    Nothing is sent if the text was not changed, or is empty. Exit code 1: it is no job that could be sent.
+    """
+    letter = asyncio.run(_letter(job_id))
+    text = orjson.dumps(fields_of(letter), option=orjson.OPT_INDENT_2).decode()
+    edited = click.edit(text, extension=".json")
+    if not (edited or "").strip() or edited is None or edited.strip() == text:
+        click.echo("nothing changed, nothing sent back")
+        return
+    try:
+        fields = orjson.loads(edited)
+    except orjson.JSONDecodeError as error:
+        raise BadInput(f"expected the job as JSON, got what is none: {error}; the dead letter is as it was") from None
+    if not isinstance(fields, dict) or fields.get("id") != job_id:
+        raise BadInput(f"expected an object with the id {job_id!r}; the dead letter is as it was")
+    _send_back((job_id,), None, lambda _: fields)
 
 
 @dead.command(
@@ -113,18 +139,42 @@ def purge(days: float, reason: str | None) -> None:
     click.echo(f"{count:,} dead letters deleted")
 
 
+def _parted(setting: str) -> tuple[str, str]:
+    name, equals, value = setting.partition("=")
+    if not (name and equals):
+        raise click.UsageError(f"--set: expected NAME=VALUE, got {setting!r}")
+    return name, value
+
+
+def _send_back(job_ids: tuple[str, ...], reason: str | None, change: Callable[[Fields], Fields]) -> None:
+    with reachable_queue(load_settings()) as address:
+        queued, refused = asyncio.run(_redrive(address, job_ids, reason, change))
+    for job_id, why in refused:
+        remark(f"{job_id}: {why}")
+    click.echo(f"{queued:,} sent back to the queue" + (f", {len(refused):,} not" if refused else ""))
+    if refused:
+        raise click.exceptions.Exit(1)
+
+
 async def _list(reason: str | None, limit: int) -> list[DeadLetter]:
     async with await ResultStore.open(load_settings().store) as store:
         return await store.dead_letters(reason=reason, limit=limit)
 
 
+async def _letter(job_id: str) -> DeadLetter:
+    async with await ResultStore.open(load_settings().store) as store:
+        return _found(await store.dead_letter(job_id), job_id)
+
+
+def _found(letter: DeadLetter | None, job_id: str) -> DeadLetter:
+    if letter is None:
+        raise BadInput(f"there is no open dead letter of job {job_id!r}; `promptmill dead list` shows those there are")
+    return letter
+
+
 async def _show(job_id: str) -> dict[str, Any]:
     async with await ResultStore.open(load_settings().store) as store:
-        letter = await store.dead_letter(job_id)
-        if letter is None:
-            raise BadInput(
-                f"there is no open dead letter of job {job_id!r}; `promptmill dead list` shows those there are"
-            )
+        letter = _found(await store.dead_letter(job_id), job_id)
         attempts = (await store.attempts([job_id])).get(job_id, ())
     return {
         **_summary(letter),
@@ -134,13 +184,13 @@ async def _show(job_id: str) -> dict[str, Any]:
 
 
 async def _redrive(
-    address: QueueAddress, job_ids: tuple[str, ...], reason: str | None
+    address: QueueAddress, job_ids: tuple[str, ...], reason: str | None, change: Callable[[Fields], Fields]
 ) -> tuple[int, list[tuple[str, str]]]:
     redis, queued, refused = connect(address.url), 0, list[tuple[str, str]]()
     try:
         async with await ResultStore.open(address.settings.store) as store:
             async for letters in _chosen(store, job_ids, reason, refused):
-                done = await send_back(letters, redis, store, address.settings)
+                done = await send_back(letters, redis, store, address.settings, change=change)
                 queued += done.queued
                 refused += done.refused
     finally:

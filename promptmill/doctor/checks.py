@@ -42,7 +42,7 @@ def diagnose(facts: Facts) -> list[Finding]:
     """Return what there is to say, in the order in which a job meets it."""
     return [
         _check_versions(facts),
-        *_check_redis(facts.redis),
+        *check_redis(facts.redis),
         *_check_store(facts.store, facts.redis),
         _check_key(facts),
         *_check_limits(facts.limits, facts.unknown_models),
@@ -55,7 +55,8 @@ def _check_versions(facts: Facts) -> Finding:
     return Finding(Level.OK, "versions", f"promptmill {facts.promptmill}, Python {facts.python}")
 
 
-def _check_redis(redis: RedisFacts) -> list[Finding]:
+def check_redis(redis: RedisFacts) -> list[Finding]:
+    """Return what there is to say about Redis alone; a worker says at its start what is not in order."""
     if redis.error is not None:
         advice = (
             "unset PROMPTMILL_REDIS_URL to use the embedded Valkey, or start the server that it names"

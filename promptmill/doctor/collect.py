@@ -44,7 +44,7 @@ async def collect(settings: Settings, *, embedded: bool, redis_error: str | None
     return Facts(
         redis=RedisFacts("", embedded, error=redis_error)
         if redis_error is not None
-        else await _redis(settings, embedded=embedded),
+        else await collect_redis(settings.redis_url or "", embedded=embedded),
         store=await _store(settings),
         key_given=bool(key),
         key_is_clean=not any(character.isspace() for character in key),
@@ -59,8 +59,8 @@ async def collect(settings: Settings, *, embedded: bool, redis_error: str | None
     )
 
 
-async def _redis(settings: Settings, *, embedded: bool) -> RedisFacts:
-    url = settings.redis_url or ""
+async def collect_redis(url: str, *, embedded: bool = False) -> RedisFacts:
+    """Return what is to be seen of the server that `url` names."""
     address, local = hide_password(url), (urlsplit(url).hostname or "") in _HERE
     redis = connect(url)
     try:

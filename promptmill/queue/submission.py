@@ -13,6 +13,7 @@ from promptmill.jobs import Job
 from promptmill.models import estimate_input_tokens
 from promptmill.pacing import Cost
 from promptmill.settings import Settings
+from promptmill.tracing import current_traceparent
 from promptmill.wire import pack_job
 
 TENANT_TAG: Final = "tenant"
@@ -48,6 +49,8 @@ class Submission:
 
 def prepare(job: Job, settings: Settings, *, now: datetime | None = None) -> Submission:
     """Return `job` ready to be submitted. Raises BadJob or UnknownModel: nothing has then been queued."""
+    if job.trace is None and (trace := current_traceparent()):
+        job = job.model_copy(update={"trace": trace})
     for fallback in job.fallbacks:
         settings.class_of(fallback)
     return Submission(

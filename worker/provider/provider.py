@@ -62,6 +62,8 @@ class Provider:
             api_key=None if key is None else key.get_secret_value(),
             base_url=settings.anthropic_base_url,
             max_retries=0,
+            # Requests have spans of ours: see worker/telemetry/traces.py.
+            open_telemetry={"traces": {"enabled": False}},
             middleware=[_see_headers],
             http_client=http_client
             or DefaultAioHttpClient(

@@ -12,7 +12,7 @@ local lane, budget, requests, input, output, not_before, deadline, run, before, 
 record.lane, record.budget, record.requests, record.input, record.output = lane, budget, requests, input, output
 if kind ~= '' then record.kind, record.longest = kind, longest end
 record.deadline, record.claims = deadline, before
-record.order = next_order(budget, lane, tenant)
+record.order = next_order(budget, lane, tenant, record)
 save_turns()
 redis.call('SADD', BUDGETS, record.budget)
 local at

@@ -12,14 +12,14 @@ if not record then return 'LEASE_LOST' end
 reconcile(record, ARGV[6], ARGV[7])
 record.attempts = record.attempts + tonumber(ARGV[5])
 if ARGV[12] == '0' then record.claims = record.claims - 1 end
+if ARGV[10] ~= '' then record.input, record.output = tonumber(ARGV[10]), tonumber(ARGV[11]) end
 if ARGV[9] ~= record.budget then
   -- Orders of one budget mean nothing in another. All that come from there are as one tenant: an outage of one model
   -- must not put its whole backlog before those who asked for the other.
-  record.order = next_order(ARGV[9], record.lane, 'from ' .. record.budget)
+  record.order = next_order(ARGV[9], record.lane, 'from ' .. record.budget, record)
   save_turns()
 end
 record.route, record.budget = tonumber(ARGV[8]), ARGV[9]
-if ARGV[10] ~= '' then record.input, record.output = tonumber(ARGV[10]), tonumber(ARGV[11]) end
 local at
 if record.ends ~= 0 then
   make_ready(id, record)

@@ -22,9 +22,10 @@ for n = 1, count do
     redis.call('SET', PAYLOAD .. id, payload)
     local record = {
       lane = lane, budget = budget, requests = requests, input = input, output = output,
-      order = next_order(budget, lane, tenant), claims = before, attempts = 0, lost = 0, route = 0, deadline = deadline, ends = 0,
+      claims = before, attempts = 0, lost = 0, route = 0, deadline = deadline, ends = 0,
       kind = kind ~= '' and kind or 0, longest = kind ~= '' and longest or 0,
     }
+    record.order = next_order(budget, lane, tenant, record)
     local at = now
     if not_before > now then
       at = make_waiting(id, record, not_before)

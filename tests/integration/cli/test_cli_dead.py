@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -130,3 +131,87 @@ def test_purging_asks_how_old(machine):
 @pytest.mark.parametrize("args", [(), ("a", "--all"), ("--all", "--reason", "x")])
 def test_what_to_redrive_is_said_in_one_way(machine, args):
     assert machine.run("dead", "redrive", *args).exit_code == 2
+
+
+def job_in_redis(machine, job_id: str) -> dict:
+    return json.loads(machine.on_queue(lambda queue: queue.redis.get(keys.PAYLOAD + job_id)))["a"][0]
+
+
+def test_jobs_are_changed_on_the_way_back(machine, bury):
+    bury("a")
+    bury("b")
+    done = machine.run(
+        "dead", "redrive", "--all",
+        "--set", "request.model=claude-sonnet-5-5", "--set", "request.max_tokens=99", "--set", "lane=overnight",
+    )  # fmt: skip
+    assert (done.exit_code, done.stdout) == (0, "2 sent back to the queue\n")
+    job = job_in_redis(machine, "b")
+    assert (job["request"]["model"], job["request"]["max_tokens"], job["lane"]) == (
+        "claude-sonnet-5-5",
+        99,
+        "overnight",
+    )
+    assert job["request"]["messages"][0]["content"] == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ("request.max_tokens=many", "request: expected request.max_tokens to be a whole number above 0, got 'many'"),
+        ("lane=fast", "lane: Input should be 'interactive', 'standard' or 'overnight'"),
+        ("colour=red", "colour: unknown field"),
+        ("request.messages.role=user", "request.messages.role: expected messages to be an object, got list"),
+        ("id=b", "id: a job keeps its id"),
+    ],
+)
+def test_a_change_that_makes_no_job_is_refused_and_the_letter_stays(machine, bury, setting, complaint):
+    bury("a")
+    done = machine.run("dead", "redrive", "a", "--set", setting)
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "0 sent back to the queue, 1 not\n", f"a: {complaint}\n")
+    assert (open_letters(machine), queued(machine)) == (["a"], set())
+
+
+def test_what_is_no_change_is_no_usage(machine, bury):
+    bury("a")
+    assert machine.run("dead", "redrive", "a", "--set", "lane").exit_code == 2
+
+
+@pytest.fixture
+def editor(monkeypatch, tmp_path):
+    """An editor that runs a line of Python over `text`."""
+
+    def use(code: str) -> None:
+        script = tmp_path / "editor.py"
+        lines = ("import pathlib, sys", "path = pathlib.Path(sys.argv[1])", "text = path.read_text()", code)
+        script.write_text("\n".join([*lines, "path.write_text(text)"]))
+        monkeypatch.setenv("VISUAL", f"{sys.executable} {script}")
+
+    return use
+
+
+def test_a_job_is_edited_and_sent_back(machine, bury, editor):
+    bury("a")
+    editor("text = text.replace('Hello', 'Good morning')")
+    done = machine.run("dead", "edit", "a")
+    assert (done.exit_code, done.stdout) == (0, "1 sent back to the queue\n"), done.stderr
+    assert job_in_redis(machine, "a")["request"]["messages"][0]["content"] == "Good morning"
+    assert open_letters(machine) == []
+
+
+@pytest.mark.parametrize("code", ["pass", "text = ''"])
+def test_an_editor_that_is_left_without_a_change_sends_nothing(machine, bury, editor, code):
+    bury("a")
+    editor(code)
+    done = machine.run("dead", "edit", "a")
+    assert (done.exit_code, done.stdout) == (0, "nothing changed, nothing sent back\n")
+    assert (open_letters(machine), queued(machine)) == (["a"], set())
+
+
+@pytest.mark.parametrize("code", ["text = text[:-2]", "text = '[]'", "text = text.replace('\"a\"', '\"b\"')"])
+def test_an_edited_text_that_is_not_the_job_is_refused_and_the_letter_stays(machine, bury, editor, code):
+    bury("a")
+    editor(code)
+    done = machine.run("dead", "edit", "a")
+    assert done.exit_code == 2
+    assert "the dead letter is as it was" in done.stderr
+    assert (open_letters(machine), queued(machine)) == (["a"], set())

@@ -69,7 +69,9 @@ async def running(command, environment):
 
 def environment_of(mill, **changes) -> dict[str, str]:
     names = {
-        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START") if name in os.environ
+        name: os.environ[name]
+        for name in ("PATH", "PYTHONPATH", "HOME", "LANG", "COVERAGE_PROCESS_START")
+        if name in os.environ
     }
     settings = {
         "PROMPTMILL_REDIS_URL": mill.settings.redis_url,
@@ -113,6 +115,21 @@ async def test_the_first_signal_lets_calls_finish_and_the_second_hands_them_back
         assert await worker.ends() == 0, worker.log
     assert await mill.redis.zrangebyscore(keys.QUEUE, 1, 1) == [b"goes-back"]
     assert (await mill.store.attempts(["goes-back"]))["goes-back"][0].outcome == "interrupted"
+
+
+async def test_a_worker_warns_of_a_redis_that_forgets(mill):
+    async with running([*MODULE, "--burst"], environment_of(mill)) as worker:
+        warning = await worker.says("redis_unsafe")
+        assert (warning["level"], warning["subject"]) == ("warning", "persistence")
+        assert "appendonly yes" in warning["advice"]
+        assert await worker.ends() == 0, worker.log
+
+
+async def test_a_worker_has_nothing_to_say_about_a_redis_that_keeps_everything(tmp_path):
+    with valkey(tmp_path / "valkey") as (url, _):
+        async with engines(url, tmp_path) as mill, running([*MODULE, "--burst"], environment_of(mill)) as worker:
+            await worker.says("worker_stopped")
+            assert "redis_unsafe" not in "".join(worker.log)
 
 
 async def test_arqs_health_check_asks_the_right_redis(mill):

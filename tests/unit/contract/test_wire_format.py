@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from promptmill.expectations import Expectation
 from promptmill.jobs import WIRE_VERSION, Job, Lane
 from promptmill.results import Attempt, Failure, Result, Status, Usage
+from promptmill.tracing import TRACEPARENT
 from promptmill.wire import (
     FUNCTION,
     Envelope,
@@ -83,6 +84,7 @@ jobs = st.builds(
     run=st.none() | names,
     position=st.none() | st.integers(1, 10**12),
     max_attempts=st.none() | st.integers(1, 100),
+    trace=st.none() | st.from_regex(TRACEPARENT, fullmatch=True),
     keep_result=st.none() | st.timedeltas(timedelta(0), timedelta(days=3_650)),
 )
 
@@ -97,7 +99,7 @@ def test_every_field_of_a_job_comes_back_as_it_was(job, enqueued_at):
 def test_the_strategies_above_leave_no_field_of_a_job_out():
     assert set(Job.model_fields) - {"version"} == {
         "id", "request", "lane", "not_before", "deadline", "fallbacks", "expect", "tags", "run", "position",
-        "max_attempts", "keep_result",
+        "max_attempts", "keep_result", "trace",
     }  # fmt: skip
 
 
