@@ -124,6 +124,11 @@ class Ramp:
         """Return the share of the rate at which the budget goes at `now`."""
         return min(1.0, self.share + self.growth * max(0.0, now - self.begins) / MS_PER_MINUTE)
 
+    def withheld(self, now: float) -> float:
+        """Return the time (ms) at the whole rate that is still lost until the share has grown."""
+        share = self.at(now)
+        return (1 - share) ** 2 * MS_PER_MINUTE / (2 * self.growth) if share < 1 else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
@@ -218,9 +223,11 @@ class Budget:
         """Return the budget after a request of this cost was admitted."""
         ramp = self._ramp_at(now)
         tats, spent = dict(self.tats), dict(self.spent)
-        for d, pace in self.paces.items():
-            share = ramp.at(now) * self.factor_at(d, now)
-            tats[d] = max(tats[d], now) + getattr(cost, d) * pace.ms_per_unit / share
+        for d in self.paces:
+            rate, kept, behind = self.pace_at(d, now)
+            takes = getattr(cost, d) * MS_PER_MINUTE / rate
+            slowed = min(takes / (ramp.at(now) * kept), takes + ramp.withheld(now) + behind)
+            tats[d] = max(tats[d], now) + slowed
             spent[d] += getattr(cost, d)
         return replace(self, tats=tats, spent=spent, ramp=ramp, charged_at=now)
 
@@ -262,16 +269,19 @@ class Budget:
             return math.inf
         return now + max(0.0, half + units - level) / per_ms
 
-    def factor_at(self, d: str, now: float) -> float:
-        """Return the share of its rate at which a dimension goes: less than 1 where others take from the bucket."""
-        level, depth = self.level_at(d, now), self.buckets[d].depth
-        if level is None or depth is None:
-            return 1.0
-        factor = max(LEAST_FACTOR, min(1.0, level / (depth / 2)))
-        if not self.is_ample(d):
-            return factor
-        whole = self.paces[d].limit if self.pinned else self.limit_of(d)
-        return factor * max(1.0, min(whole / self.paces[d].rate, 1 / (1 - SPARE)))
+    def pace_at(self, d: str, now: float) -> tuple[float, float, float]:
+        """Return the rate, the share of it that is kept to, and how far (ms) the bucket is below its half.
+
+        Below half of its depth something else takes from the bucket too. Where it is deep, this holds the pace, and
+        headroom need not.
+        """
+        level, rate, half = self.level_at(d, now), self.paces[d].rate, (self.buckets[d].depth or 0) / 2
+        if level is None:
+            return rate, 1.0, 0.0
+        limit = self.limit_of(d)
+        if self.is_ample(d):
+            rate = max(rate, min(self.paces[d].limit if self.pinned else limit, rate / (1 - SPARE)))
+        return rate, max(LEAST_FACTOR, min(1.0, level / half)), max(0.0, half - level) * MS_PER_MINUTE / limit
 
     def observe(self, charge: Charge, readings: Mapping[str, Reading], now: float) -> Budget:
         """Return the budget after an answer told of the provider's buckets; one to an older request changes nothing."""

@@ -21,6 +21,9 @@ from promptmill.queue.connection import redis_errors
 GONE_AFTER: Final = timedelta(seconds=15)
 """A worker reports every few seconds; one silent for this long is dead or cut off, and its leases have run out."""
 
+HEARD_WITHIN: Final = timedelta(minutes=2)
+"""Of what was heard of the provider longer ago, nothing is said."""
+
 RECORDS_READ: Final = 10_000
 """Jobs outside their lanes whose records are looked at. Leases end soonest, so they come first among these."""
 
@@ -41,6 +44,10 @@ class BudgetView:
     """By dimension, headroom taken off; empty where no worker has set the budget yet."""
     debt_ms: Mapping[str, float]
     """By dimension: how long until it is full again."""
+    named: Mapping[str, float]
+    """By dimension: the limit that the provider names, a minute, where it is not the one that was set."""
+    others: float | None
+    """Share of the limits that others of the same account take; None: nobody knows."""
     next_request_ms: float
     """How long until the next request may be sent, tokens aside."""
     blocked_until: datetime | None
@@ -166,6 +173,8 @@ async def _budget(queue: Queue, name: str, now: datetime) -> BudgetView:
         lanes=dict(zip((lane.value for lane in Lane), counts, strict=True)),
         per_minute=rates,
         debt_ms={d: max(0.0, round(tat - now_ms, 1)) for d, tat in tats.items()},
+        named=_named(fields),
+        others=_others(fields, now_ms),
         next_request_ms=max(0.0, round(next_ms - now_ms, 1)),
         blocked_until=_time(blocked_ms / 1000) if blocked_ms > now_ms else None,
         blocked_because=fields.get("reason") if blocked_ms > now_ms else None,
@@ -175,6 +184,18 @@ async def _budget(queue: Queue, name: str, now: datetime) -> BudgetView:
         out_until=_time(until_ms / 1000) if (until_ms := float(fields.get("open_until", 0))) > now_ms else None,
         time_left_ms={lane.value: _whole_ms(lane_left(backlog, lane)) for lane in Lane},
     )
+
+
+def _named(fields: Mapping[str, str]) -> dict[str, float]:
+    limits = {d: (float(fields.get(f"{d}_limit", 0)), float(fields.get(f"{d}_setting", 0))) for d in DIMENSIONS}
+    return {d: named for d, (named, setting) in limits.items() if named not in {0, setting}}
+
+
+def _others(fields: Mapping[str, str], now_ms: float) -> float | None:
+    """Return the largest share that others take in any dimension; an estimate of long ago says nothing about now."""
+    known = [float(fields[f"{d}_others"]) for d in DIMENSIONS if f"{d}_others" in fields]
+    recent = now_ms - float(fields.get("seen_at", 0)) < HEARD_WITHIN / timedelta(milliseconds=1)
+    return round(max(known), 3) if known and recent else None
 
 
 async def _leased(redis: Redis) -> int:

@@ -129,13 +129,14 @@ def _lanes(budgets: tuple[BudgetView, ...]) -> Table:
 
 
 def _budgets(budgets: tuple[BudgetView, ...], now: datetime) -> Table:
-    table = _table("Budgets, a minute", ("model class",), (*DIMENSIONS, "next request in", "debt (ms)"))
+    table = _table("Budgets, a minute", ("model class",), (*DIMENSIONS, "others take", "next request in", "debt (ms)"))
     table.add_column("blocked", header_style="dim", overflow="fold")
     for budget in budgets:
         blocked = _blocked(budget, now)
         table.add_row(
             budget.name,
             *(f"{budget.per_minute[d]:,.0f}" if d in budget.per_minute else "not set" for d in DIMENSIONS),
+            "unknown" if budget.others is None else f"{budget.others:.0%}",
             f"{budget.next_request_ms:,.0f} ms",
             "/".join(f"{budget.debt_ms.get(d, 0):.0f}" for d in DIMENSIONS),
             blocked,

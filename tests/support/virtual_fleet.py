@@ -181,7 +181,7 @@ class VirtualFleet:
             self._heard[worker] = (claim.budget, claim.charge, readings)
 
     async def _tell(self, worker: str) -> None:
-        """As worker.observer: the newest alone, and at most one call in OBSERVE_EVERY."""
+        """As worker.observer: the newest alone, and at most one call in OBSERVE_EVERY_MS."""
         self._silent_until[worker] = self.clock[0] + OBSERVE_EVERY_MS
         await self.queue.observe(*self._heard.pop(worker))
 

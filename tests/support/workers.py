@@ -112,6 +112,13 @@ class WatchedQueue(Queue):
     def __init__(self, redis: Redis, steps: Steps, **how: Any) -> None:
         super().__init__(redis, **how)
         self._steps = steps
+        self.observed = asyncio.Event()
+        """Set once something was heard of the provider's buckets."""
+
+    async def observe(self, *args: Any) -> Any:
+        news = await super().observe(*args)
+        self.observed.set()
+        return news
 
     async def renew(self, claims: Sequence[Claim], lease: timedelta) -> Any:
         await self._steps.take("renew")

@@ -79,14 +79,18 @@ local function begin_ramp(budget, now)
   end
 end
 
--- At a share of the rate everything takes so much longer to come back. What may go after a rest stays the same time, so
--- that a slot which was announced opens then, however the share grows meanwhile.
+-- At a share of the rate everything takes so much longer to come back, but never longer than what the share withholds in
+-- all until it has grown: a long prompt is not put off by its length. What may go after a rest stays the same time, so that
+-- a slot which was announced opens then, however the share grows meanwhile.
 local function charge(budget, cost, now)
   begin_ramp(budget, now)
-  local share = share_at(budget, now)
+  local share, withheld = share_at(budget, now), 0
+  if share < 1 then withheld = (1 - share) ^ 2 * 60000 / (2 * budget.ramp_growth) end
   for _, d in ipairs(DIMENSIONS) do
-    local rate = budget[d .. '_rate'] * share * factor_at(budget, d, now)
-    budget[d .. '_tat'] = math.max(budget[d .. '_tat'], now) + cost[d] * 60000 / rate
+    local rate, kept, behind = pace_at(budget, d, now)
+    local takes = cost[d] * 60000 / rate
+    local slowed = math.min(takes / (share * kept), takes + withheld + behind)
+    budget[d .. '_tat'] = math.max(budget[d .. '_tat'], now) + slowed
     budget[d .. '_spent'] = budget[d .. '_spent'] + cost[d]
   end
   budget.charged_at = now

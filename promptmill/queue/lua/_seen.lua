@@ -46,13 +46,15 @@ local function spare_at(budget, d, units, now)
   return now + math.max(0, half + units - level) / per_ms
 end
 
--- The share of its rate at which a dimension goes. Below half of its depth something else is drinking from the bucket:
--- it gets its part, and there is always a reserve for what it asks next.
-local function factor_at(budget, d, now)
-  local level, depth = level_at(budget, d, now), budget[d .. '_depth']
-  if not level then return 1 end
-  local factor = math.max(LEAST_FACTOR, math.min(1, level / (depth / 2)))
-  if not is_ample(budget, d) then return factor end
-  local whole = budget.pinned == 1 and budget[d .. '_setting'] or limit_of(budget, d)
-  return factor * math.max(1, math.min(whole / budget[d .. '_rate'], 1 / (1 - SPARE)))
+-- How fast a dimension goes. Below half of its depth something else is drinking from the bucket: that gets its part, and
+-- there is always a reserve for what it asks next. Where the bucket is deep this holds the pace, and headroom need not.
+-- Returns the rate, the share of it that is kept to, and how far (ms) the bucket is below its half.
+local function pace_at(budget, d, now)
+  local level = level_at(budget, d, now)
+  if not level then return budget[d .. '_rate'], 1, 0 end
+  local half, limit, rate = budget[d .. '_depth'] / 2, limit_of(budget, d), budget[d .. '_rate']
+  if is_ample(budget, d) then
+    rate = math.max(rate, math.min(budget.pinned == 1 and budget[d .. '_setting'] or limit, rate / (1 - SPARE)))
+  end
+  return rate, math.max(LEAST_FACTOR, math.min(1, level / half)), math.max(0, half - level) * 60000 / limit
 end

@@ -109,3 +109,16 @@ async def test_who_lifts_a_block_lifts_the_slow_down_with_it(bench):
     await bench.queue.block(CLASS, A_SECOND, "rate_limited")
     await bench.queue.block(CLASS, timedelta(0), "")
     assert await sent_within(bench, 10) == pytest.approx(100, abs=1)
+
+
+async def test_nobody_wakes_together_after_a_pause(bench):
+    """Eight workers were refused at once: one request goes when the pause ends, and the next one a slot later."""
+    await busy(bench)
+    await bench.queue.block(CLASS, timedelta(seconds=7), "rate_limited")
+    assert [len((await bench.claim(worker=f"w{number}")).jobs) for number in range(8)] == [0] * 8
+    bench.clock.advance(7_000)
+    sent = [len((await bench.claim(worker=f"w{number}")).jobs) for number in range(8)]
+    assert sum(sent) == 1
+    bench.clock.advance(200)
+    sent = [len((await bench.claim(worker=f"w{number}")).jobs) for number in range(8)]
+    assert sum(sent) == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +13,7 @@ from fractions import Fraction
 import pytest
 from redis.asyncio import Redis
 
-from promptmill.jobs import Job
+from promptmill.jobs import Job, Lane
 from promptmill.pacing import paces
 from promptmill.queue import Queue
 from promptmill.settings import Settings
@@ -175,3 +177,39 @@ async def test_a_shallow_bucket_does_not_swing_when_others_come_and_go(redis: Re
     print("\n", [f"{share:.0%}" for share in shares])
     assert min(shares) > 0.78
     assert max(shares) < 0.82
+
+
+def _by_its_length(job: Job) -> Answer:
+    return Answer(math.ceil(len(job.request["messages"][0]["content"]) / 2.5), 50, 1_000)
+
+
+async def test_nobody_waits_at_a_screen_for_the_debt_of_a_long_overnight_prompt(redis: Redis) -> None:
+    clock, minutes = [1.8e12], 5
+    settings = Settings.load(environ={}, rpm=1_000, itpm=500_000, otpm=10**9)
+    limits = Limits(rpm=1_000, itpm=500_000, otpm=10**9, depth=timedelta(seconds=60))
+    provider = Provider(limits, charge_max_tokens=False, foreign=None, now_ns=0)
+    queue = Queue(redis, clock=lambda: clock[0])
+    pace = paces(
+        settings.limits(CLASS),
+        headroom=settings.headroom,
+        request_burst=settings.request_burst,
+        token_burst=settings.token_burst,
+    )
+    await queue.configure(CLASS, pace, warm_up=settings.warm_up)
+    fleet = VirtualFleet(queue, clock, provider, settings, answer=_by_its_length)
+    numbers, chance = itertools.count(), random.Random(3)
+    await fleet.submit(
+        [text_job(next(numbers), max_tokens=100, characters=125_000, lane=Lane.OVERNIGHT) for _ in range(80)]
+    )
+    at = clock[0] + 15_000
+    while at < clock[0] + minutes * 60_000:
+        fleet.at(at, "submit", text_job(next(numbers), max_tokens=100, characters=1_000, lane=Lane.INTERACTIVE))
+        fleet.at(at + 1, "claim", "w0", None)  # whom the submission wakes
+        at += chance.expovariate(1 / 2_000)
+    tally = await fleet.run(minutes)
+    waits = sorted(fleet.waits(Lane.INTERACTIVE))
+    used = provider.buckets[Dimension.INPUT_TOKENS].granted / (500_000 * minutes)
+    print(f"\n{len(waits)} waits: longest {waits[-1]:.0f} ms; {used:.1%} used; {len(tally.refused)} refused")
+    assert tally.refused == []
+    assert waits[-1] < 100
+    assert used > 0.97

@@ -11,7 +11,7 @@ import pytest
 
 from producers.finish import note_last_jobs, say_finish
 from promptmill.jobs import Lane
-from promptmill.pacing import Pace
+from promptmill.pacing import Charge, Cost, Pace, Reading
 from promptmill.queue import keys
 from promptmill.results import DeadLetter
 from tests.support.queues import PLENTY
@@ -120,6 +120,26 @@ def test_caps_on_spending_tell_what_is_left_and_which_of_them_parks(machine):
     assert ["9", "USD", "a", "day", "for", "overnight", "2.5000"] in lines
     (third,) = [line for line in lines if line[:6] == ["2", "USD", "a", "day", "for", "opus-5"]]
     assert third[6:10] == ["2.5000", "reached;", "over", "in"]
+
+
+def test_a_budget_tells_what_the_provider_says_of_it(machine):
+    machine.configure("haiku-5-5")
+    (budget,) = status(machine)["budgets"]
+    assert (budget["named"], budget["others"]) == ({}, None)
+    assert "unknown" in machine.run("status").stdout
+
+    async def hear(queue):
+        now = int((await queue.redis.time())[0] * 1000)
+        await queue.observe("haiku-5-5", Charge(now, Cost(0, 0, 0)), {"requests": Reading(500, 400)})
+        await queue.redis.hset(keys.BUDGET + "haiku-5-5", mapping={"requests_others": 0.2, "input_others": 0})
+
+    machine.on_queue(hear)
+    (budget,) = status(machine)["budgets"]
+    assert (budget["named"], budget["others"]) == ({"requests": 500.0}, 0.2)
+    assert budget["per_minute"]["requests"] == pytest.approx(495)
+    assert "20%" in machine.run("status").stdout
+    machine.on_queue(lambda queue: queue.redis.hset(keys.BUDGET + "haiku-5-5", "seen_at", 1))
+    assert status(machine)["budgets"][0]["others"] is None
 
 
 def test_a_block_that_is_over_is_not_mentioned(machine):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import accumulate, pairwise
 
@@ -12,7 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptmill.models import Limits
-from promptmill.pacing import DIMENSIONS, MS_PER_MINUTE, Budget, Cost, Pace, paces
+from promptmill.pacing import (
+    AHEAD_MS,
+    DIMENSIONS,
+    LEAST_FACTOR,
+    MS_PER_MINUTE,
+    START_SHARE,
+    Budget,
+    Charge,
+    Cost,
+    Pace,
+    Reading,
+    paces,
+)
 
 NOW = 1_000_000.0
 SLACK = 1e-6
@@ -202,3 +214,64 @@ def test_every_bucket_holds_at_least_one_unit(limit, headroom, burst):
     )
     assert tuple(pace) == DIMENSIONS
     assert all(p.burst >= 1 and p.rate > 0 for p in pace.values())
+
+
+answered = st.lists(
+    st.tuples(st.integers(1, 500), st.floats(0, 5_000), st.none() | st.integers(0, 100_000)), min_size=1, max_size=30
+)
+
+
+def hear(budget: Budget, now: float, left: int | None, limit: float) -> Budget:
+    """An answer to the request that was just sent."""
+    if left is None:
+        return budget
+    charge = Charge(now, Cost(**{d: int(spent) for d, spent in budget.spent.items()}))
+    return budget.observe(charge, {"input": Reading(int(limit), left)}, now)
+
+
+@given(limit=st.integers(1_000, 100_000), burst=st.floats(500, 1_000), schedule=answered, urgent=st.booleans())
+def test_whatever_answers_say_no_window_holds_more_than_the_limit_and_the_burst(limit, burst, schedule, urgent):
+    """The burst is a time at the rate; at the whole limit it holds as much more. What is urgent gets 10 s besides."""
+    budget, now, sent = full(one_dimension(Pace(0.99 * limit, burst, limit))), NOW, []
+    for units, gap, left in schedule:
+        cost = Cost(1, units, 0)
+        now += gap
+        while (at := budget.admissible_at(cost, now, urgent=urgent)) > now:
+            now = at
+        budget = hear(budget.charge(cost, now), now, left, limit)
+        sent.append((now, units))
+    ahead = limit * AHEAD_MS / MS_PER_MINUTE if urgent else 0
+    assert_within(Pace(limit, burst / 0.99 + ahead), sent, largest=0)
+
+
+@given(limit=st.integers(1_000, 100_000), burst=st.floats(500, 1_000), schedule=answered)
+def test_whatever_answers_say_nobody_starves(limit, burst, schedule):
+    """A request keeps the next one back for what it takes at the least share, however little is said to be left."""
+    pace = Pace(0.99 * limit, burst, limit)
+    budget, now = replace(full(one_dimension(pace)), warm_up=5_000), NOW
+    for units, gap, left in schedule:
+        cost = Cost(1, units, 0)
+        now = max(now + gap, budget.admissible_at(cost, now + gap))
+        budget = hear(budget.charge(cost, now), now, left, limit)
+        longest = units * pace.ms_per_unit / (LEAST_FACTOR * START_SHARE)
+        assert budget.admissible_at(cost, now) - now <= longest * (1 + 1e-9)
+
+
+@given(rate=st.floats(600, 100_000), warm_up=st.floats(1_000, 60_000), units=st.integers(1, 500))
+def test_a_start_after_a_rest_loses_what_the_ramp_withholds_and_nothing_more(rate, warm_up, units):
+    pace = Pace(rate, 500)
+    budget, now, used = replace(full(one_dimension(pace)), warm_up=warm_up), NOW, 0
+    takes = units * pace.ms_per_unit
+    while now < NOW + 2 * warm_up:
+        budget = budget.charge(Cost(1, units, 0), now)
+        used += units
+        now = budget.tats["input"]
+    withheld = (1 - START_SHARE) / 2 * warm_up
+    lost = (now - NOW) - used * pace.ms_per_unit
+    assert 0 <= lost <= withheld + takes / START_SHARE
+
+
+def test_a_request_after_a_rest_goes_at_once():
+    budget = replace(full(dict.fromkeys(DIMENSIONS, Pace(60, 1))), warm_up=5_000)
+    assert budget.admissible_at(Cost(), NOW) == NOW
+    assert budget.charge(Cost(), NOW).tats["requests"] == NOW + 1_000 + (1 - START_SHARE) / 2 * 5_000

@@ -18,6 +18,7 @@ from tests.support.providers import answering, failing, message
 from tests.support.queues import PLENTY
 from tests.support.workers import LONG, REQUEST, make_job, workshop
 from tests.unit.worker.tables import ANSWERED, MOVED, OTHER, TRIED, is_gone, outcomes
+from worker import events
 
 SECOND = timedelta(seconds=1)
 
@@ -107,6 +108,18 @@ async def test_queue_time_counts_from_when_the_job_was_due(shop):
     await shop.work()
     assert (await shop.store.result("now")).queue_time == 40 * SECOND
     assert (await shop.store.result("later")).queue_time == 10 * SECOND
+
+
+@pytest.mark.parametrize("step", [answering, lambda **how: failing(400, "invalid_request_error", **how)])
+async def test_what_any_answer_says_of_a_limit_reaches_the_budget(shop, step):
+    shop.api.script = [step(headers={"anthropic-ratelimit-requests-limit": "600"})]
+    await shop.submit(make_job())
+    with capture_logs() as logs:
+        await shop.work()
+        await shop.queue.observed.wait()
+    assert float(await shop.redis.hget(keys.BUDGET + "haiku-5-5", "requests_rate")) == 600
+    (said,) = (entry for entry in logs if entry["event"] == events.LIMIT_DIFFERS)
+    assert (said["dimension"], said["limit"], said["obeyed"]) == ("requests", 600, True)
 
 
 async def test_what_was_used_corrects_the_budget_and_the_run(shop):
