@@ -39,6 +39,13 @@ LEAST_FACTOR: Final = 0.05
 AMPLE_MS: Final = 5_000
 SPARE: Final = 0.01
 """Headroom that is given up where the provider's bucket is known to be as deep as AMPLE_MS of its limit."""
+LATE_MS: Final = 500
+"""A worker that wakes up so much too late makes up for it where the provider's bucket is that deep."""
+SHALLOW: Final = 1.5
+"""Requests left after one of them: the provider's bucket holds no more than two."""
+JITTER_MS: Final = 50
+JITTER: Final = 0.05
+"""How much further apart they are then kept, since on their way one may come nearer to the other; at most a share."""
 HALF_LIFE_MS: Final = 3_600_000
 """Of a depth that is not seen again."""
 AHEAD_MS: Final = 10_000
@@ -212,8 +219,8 @@ class Budget:
         """
         at = self.blocked_until
         for d, pace in self.paces.items():
-            units = getattr(cost, d)
-            due = max(self.tats[d], now) + (min(units, pace.burst) - pace.burst) * pace.ms_per_unit
+            units, burst = getattr(cost, d), self.burst_at(d, now)
+            due = max(self.tats[d], now) + (min(units, burst) - burst) * pace.ms_per_unit
             if urgent and due > now and d in TOKENS and self.ramp.at(now) == 1:
                 due = min(due, max(due - AHEAD_MS, self.spare_at(d, units, now)))
             at = max(at, due)
@@ -269,6 +276,23 @@ class Budget:
             return math.inf
         return now + max(0.0, half + units - level) / per_ms
 
+    def is_shallow(self, d: str) -> bool:
+        """Return whether the provider's bucket holds no more than two requests."""
+        depth = self.buckets[d].depth
+        return d == "requests" and depth is not None and depth < SHALLOW
+
+    def burst_at(self, d: str, now: float) -> float:
+        """Return how many units may go at once."""
+        pace, bucket = self.paces[d], self.buckets[d]
+        if d != "requests":
+            return pace.burst
+        if self.is_shallow(d):
+            return 1
+        level = self.level_at(d, now)
+        if level is None or bucket.depth is None or level < bucket.depth / 2 or not self.is_ample(d):
+            return pace.burst
+        return max(pace.burst, 1 + pace.rate * LATE_MS / MS_PER_MINUTE)
+
     def pace_at(self, d: str, now: float) -> tuple[float, float, float]:
         """Return the rate, the share of it that is kept to, and how far (ms) the bucket is below its half.
 
@@ -276,6 +300,8 @@ class Budget:
         headroom need not.
         """
         level, rate, half = self.level_at(d, now), self.paces[d].rate, (self.buckets[d].depth or 0) / 2
+        if self.is_shallow(d):
+            rate /= 1 + min(JITTER_MS * rate / MS_PER_MINUTE, JITTER)
         if level is None:
             return rate, 1.0, 0.0
         limit = self.limit_of(d)

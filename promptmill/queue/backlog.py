@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from promptmill.foresight import NOTHING, Backlog, LaneBacklog, Learned, Work
 from promptmill.jobs import Lane
-from promptmill.pacing import DIMENSIONS, Budget, Pace, Ramp
+from promptmill.pacing import DIMENSIONS, LEAST_FACTOR, Budget, Pace, Ramp
 from promptmill.queue.records import read_record
 
 _LANES: Final = tuple(Lane)
@@ -71,12 +71,18 @@ def _age(record: Mapping[str, Any], now: float) -> float | None:
     return max(0.001, now - record["charged"]) if record.get("state") == "l" and record["charged"] else None
 
 
+def _pace(fields: Mapping[str, str], d: str) -> Pace:
+    """Return the pace that is left to us beside what others of the account take."""
+    share = 1 - float(fields.get(f"{d}_others", 0))
+    return Pace(float(fields[f"{d}_rate"]) * max(LEAST_FACTOR, share), float(fields[f"{d}_burst"]))
+
+
 def _budget(fields: Mapping[str, str]) -> Budget | None:
     """Return the budget that these fields describe; None where limits are missing."""
     if any(f"{d}_{of}" not in fields for d in DIMENSIONS for of in ("rate", "burst", "tat")):
         return None
     return Budget(
-        {d: Pace(float(fields[f"{d}_rate"]), float(fields[f"{d}_burst"])) for d in DIMENSIONS},
+        {d: _pace(fields, d) for d in DIMENSIONS},
         {d: float(fields[f"{d}_tat"]) for d in DIMENSIONS},
         float(fields.get("blocked_until", 0)),
         Ramp(

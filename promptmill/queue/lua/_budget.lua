@@ -57,7 +57,7 @@ local function admissible_at(budget, cost, now, urgent)
   urgent = urgent and share_at(budget, now) == 1
   for _, d in ipairs(DIMENSIONS) do
     local per_unit = 60000 / budget[d .. '_rate']
-    local burst = budget[d .. '_burst']
+    local burst = burst_at(budget, d, now)
     local tat = math.max(budget[d .. '_tat'], now)
     local due = tat + (math.min(cost[d], burst) - burst) * per_unit
     if urgent and due > now and d ~= 'requests' then

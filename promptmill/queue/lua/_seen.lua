@@ -12,6 +12,10 @@ local LEAST_DEPTH = { requests = 4, input = 4000, output = 4000 } -- shallower o
 local LEAST_FACTOR = 0.05
 local AMPLE_MS = 5000  -- a bucket so deep forgives a pace that is off by a little: no headroom is needed
 local SPARE = 0.01     -- of the limit: the headroom that is given up then, and no more of an owner's
+local LATE_MS = 500    -- a worker that wakes up so much too late makes up for it where the provider's bucket is deep
+-- Where it holds no more than two requests they are kept so much further apart: on their way one may come nearer to the
+-- other. At most a share of their distance.
+local SHALLOW, JITTER_MS, JITTER = 1.5, 50, 0.05 -- left after a request
 
 local function limit_of(budget, d)
   return budget[d .. '_limit'] or budget[d .. '_setting']
@@ -46,13 +50,28 @@ local function spare_at(budget, d, units, now)
   return now + math.max(0, half + units - level) / per_ms
 end
 
+local function is_shallow(budget, d)
+  return d == 'requests' and (budget.requests_depth or math.huge) < SHALLOW
+end
+
+-- How many units may go at once.
+local function burst_at(budget, d, now)
+  local burst = budget[d .. '_burst']
+  if d ~= 'requests' then return burst end
+  if is_shallow(budget, d) then return 1 end
+  local level = level_at(budget, d, now)
+  if not level or level < budget[d .. '_depth'] / 2 or not is_ample(budget, d) then return burst end
+  return math.max(burst, 1 + budget[d .. '_rate'] * LATE_MS / 60000)
+end
+
 -- How fast a dimension goes. Below half of its depth something else is drinking from the bucket: that gets its part, and
 -- there is always a reserve for what it asks next. Where the bucket is deep this holds the pace, and headroom need not.
 -- Returns the rate, the share of it that is kept to, and how far (ms) the bucket is below its half.
 local function pace_at(budget, d, now)
-  local level = level_at(budget, d, now)
-  if not level then return budget[d .. '_rate'], 1, 0 end
-  local half, limit, rate = budget[d .. '_depth'] / 2, limit_of(budget, d), budget[d .. '_rate']
+  local level, rate = level_at(budget, d, now), budget[d .. '_rate']
+  if is_shallow(budget, d) then rate = rate / (1 + math.min(JITTER_MS * rate / 60000, JITTER)) end
+  if not level then return rate, 1, 0 end
+  local half, limit = budget[d .. '_depth'] / 2, limit_of(budget, d)
   if is_ample(budget, d) then
     rate = math.max(rate, math.min(budget.pinned == 1 and budget[d .. '_setting'] or limit, rate / (1 - SPARE)))
   end

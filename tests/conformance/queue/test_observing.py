@@ -191,7 +191,7 @@ async def test_below_half_of_its_depth_a_bucket_slows_down_whoever_is_known_to_d
 
 async def test_an_empty_bucket_lets_a_twentieth_through(bench):
     await seen(bench, 0)
-    assert await distance(bench, after_ms=101) == pytest.approx(100 * 20, rel=0.02)
+    assert await distance(bench, after_ms=202) == pytest.approx(100 * 20, rel=0.02)
 
 
 async def test_a_bucket_that_nobody_tells_of_any_more_fills_in_our_mind(bench):
@@ -223,6 +223,28 @@ async def test_an_answer_that_is_older_than_two_fillings_says_nothing(bench):
 async def test_a_bucket_of_two_requests_steers_nothing(bench):
     await seen(bench, 0, depth=2)
     assert await distance(bench) == pytest.approx(100 / 0.99, abs=0.1)
+
+
+async def test_a_bucket_of_one_request_leaves_room_for_what_the_way_adds(bench):
+    await send(bench, requests=Pace(60, 1.05, 60))
+    bench.clock.advance(1_000)
+    charge = await send(bench, "first")
+    await bench.queue.observe(CLASS, charge, requests(60, 0))
+    assert await distance(bench) == pytest.approx(1_050, abs=0.1)
+
+
+async def test_a_worker_that_comes_late_makes_up_for_it_where_the_bucket_is_deep(bench):
+    await seen(bench, 90)
+    await bench.submit(*(f"late-{number}" for number in range(9)))
+    bench.clock.advance(1_000)
+    assert len((await bench.claim()).jobs) == 1 + 5  # half a second of ten a second, and the one whose turn it is
+
+
+async def test_a_worker_that_comes_late_makes_up_for_nothing_where_others_drink_from_the_bucket(bench):
+    await seen(bench, 15)
+    await bench.submit(*(f"late-{number}" for number in range(9)))
+    bench.clock.advance(1_000)
+    assert len((await bench.claim()).jobs) == 1
 
 
 async def test_rounded_remainders_are_taken_for_the_least_that_they_may_be(bench):
