@@ -113,7 +113,8 @@ class Settings(BaseSettings):
     refuses use that rises too sharply. 0: it goes at its whole rate at once."""
     request_burst: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(milliseconds=50)
     """How late a request may go without its slot being lost: what one request may be followed by at once is this time
-    at the full rate. The provider's depth is unknown, so it stays short: even spacing is the point."""
+    at the full rate. Short, since even spacing is the point; half a second where answers tell that the provider's
+    bucket is deep."""
     token_burst: Seconds = timedelta(seconds=1)
     """How much of the token limits may go at once after a pause, as a time at the full rate. Answers differ in length
     from what was reserved; 3 s would use 99.0 % of the output limit instead of 98.3 % (in simulated hours), but a
