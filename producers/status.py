@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from promptmill.errors import ResultNotFound
 from promptmill.jobs import JobState, Lane
 from promptmill.queue import keys
+from promptmill.queue.claims import LANES
 from promptmill.queue.connection import redis_errors
-from promptmill.queue.queue import LANES
 from promptmill.queue.records import read_record
 from promptmill.results import Status
 from promptmill.wire import unpack_result

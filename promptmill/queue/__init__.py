@@ -1,7 +1,8 @@
 """The queue in Redis: one typed method for each script."""
 
+from promptmill.queue.claims import Claim, Claims, Disposition, Renewal, Settlement, Snooze
 from promptmill.queue.connection import connect
-from promptmill.queue.queue import Claim, Claims, Disposition, Queue, Renewal, Settlement, Snooze, Submitted
+from promptmill.queue.queue import Queue, Submitted
 from promptmill.queue.report import Effect, Report, Standing
 from promptmill.queue.submission import Submission, expected_cost, kind_of, prepare
 

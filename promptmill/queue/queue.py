@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from enum import Enum, IntEnum, StrEnum
+from enum import IntEnum
 from typing import Any, Final
 
 import orjson
@@ -18,17 +18,13 @@ from redis.asyncio import Redis
 from promptmill.caps import NANO, CapReached, SpendCap
 from promptmill.errors import LeaseLost
 from promptmill.foresight import Backlog
-from promptmill.jobs import Lane
-from promptmill.pacing import DIMENSIONS, Charge, Cost, Pace, Reading
+from promptmill.pacing import DIMENSIONS, Charge, Pace, Reading
 from promptmill.queue import keys, scripts
 from promptmill.queue.backlog import read_backlog
+from promptmill.queue.claims import LANES, Claim, Claims, Renewal, Settlement, Snooze, key_of, read_claim
 from promptmill.queue.connection import redis_errors
 from promptmill.queue.report import Report, Standing
 from promptmill.queue.submission import Submission
-from promptmill.results import Status
-
-LANES: Final = tuple(Lane)
-"""Scripts know a lane by its place in this order, counted from 1."""
 
 SUBMIT_CHUNK: Final = 1_000
 """Jobs that one script call takes in: a few ms of Redis' time, so that claims are not held up behind it."""
@@ -52,71 +48,6 @@ class Submitted(IntEnum):
     """Its result is still kept in Redis."""
 
 
-class Disposition(StrEnum):
-    """What the worker that claims a job has to do with it."""
-
-    RUN = "run"
-    REROUTE = "reroute"
-    """Its model is out for long: give it back for the next one that it may ask."""
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-    FOREIGN = "foreign"
-    """An arq client enqueued it: adopt it, or bury it if it cannot be read."""
-
-
-class Renewal(Enum):
-    """What a worker learns about a lease it renews."""
-
-    OK = b"OK"
-    CANCELLED = b"CANCELLED"
-    LOST = b"LEASE_LOST"
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A worker's right to run one job until its lease runs out."""
-
-    job_id: str
-    disposition: Disposition
-    token: str
-    number: int
-    """How often the job was claimed: the number of the request that may now be sent."""
-    attempts: int
-    """Attempts used up before this one."""
-    lost: int
-    """Workers that died with this job."""
-    route: int
-    """0: the model asked for; n: its n-th fallback."""
-    lane: Lane
-    budget: str
-    reserved: Cost
-    """What the budget was charged; tokens are zero where it was charged nothing."""
-    payload: bytes | None
-    """None: somebody deleted it."""
-    probe: bool = False
-    """Whether its model class is out, and this is the one request that finds out whether it still is."""
-    charge: Charge | None = None
-    """None where no request may be sent under it."""
-
-    @property
-    def key(self) -> bytes:
-        """The id as Redis has it: a stranger's may be no UTF-8."""
-        return _key(self.job_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """The answer to one claim."""
-
-    wait: timedelta | None
-    """When to claim again unless woken before; None: when one of this worker's jobs has ended."""
-    unconfigured: tuple[str, ...]
-    """Model classes with jobs but without limits."""
-    jobs: tuple[Claim, ...]
-    reached: tuple[CapReached, ...]
-    """Caps of which nobody was told before in their hour or day."""
-
-
 @dataclass(frozen=True, slots=True)
 class NewLimit:
     """A limit of which the provider says otherwise than was thought, in units a minute."""
@@ -124,41 +55,6 @@ class NewLimit:
     dimension: str
     before: float
     limit: float
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """How a claimed job ends in Redis, after its result row was committed."""
-
-    claim: Claim
-    status: Status
-    result: bytes = b""
-    """What whoever waits will read: the result in arq's envelope. Empty: nothing is left."""
-    keep: timedelta = timedelta(0)
-    run: str | None = None
-    used: Cost | None = None
-    """None: nobody knows, so the reservation stands."""
-    cost_nano_usd: int = 0
-    spent_nano_usd: int = 0
-    """What of the cost counts towards caps now: that of the last attempt. Those before went back with a snooze."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snooze:
-    """How a claimed job goes back to the queue."""
-
-    claim: Claim
-    wait: timedelta = timedelta(0)
-    uses_attempt: bool = False
-    sent: bool = True
-    """False where no request was sent: the claim's number is then given out again."""
-    used: Cost | None = None
-    route: int | None = None
-    """Another model for the next request, with its budget and cost; None: as before."""
-    budget: str | None = None
-    cost: Cost | None = None
-    spent_nano_usd: int = 0
-    """What the request cost."""
 
 
 class Queue:
@@ -227,7 +123,7 @@ class Queue:
         return Claims(
             wait=None if wait_ms == -1 else timedelta(milliseconds=max(0.0, wait_ms)),
             unconfigured=tuple(name.decode("utf-8", "replace") for name in unconfigured),
-            jobs=tuple(map(_claim, jobs)),
+            jobs=tuple(map(read_claim, jobs)),
             reached=tuple(CapReached(caps[place - 1], Decimal(int(spent)) / NANO) for place, spent in reached),
         )
 
@@ -311,7 +207,7 @@ class Queue:
         ids = list(job_ids)
         if not ids:
             return {}
-        answers = await self._run("cancel", self._now(), *map(_key, ids))
+        answers = await self._run("cancel", self._now(), *map(key_of, ids))
         return {job_id: answer.decode() for job_id, answer in zip(ids, answers, strict=True)}
 
     async def configure(
@@ -355,7 +251,7 @@ class Queue:
         Where more jobs are queued than `sample`, their cost is estimated: the mean is off by about the deviation of
         single costs over the root of `sample`. Raises QueueUnavailable.
         """
-        answer = await self._run("backlog", self._now(), model_class, sample, "" if before is None else _key(before))
+        answer = await self._run("backlog", self._now(), model_class, sample, "" if before is None else key_of(before))
         return read_backlog(model_class, answer)
 
     async def leave(self, worker: str) -> None:
@@ -374,48 +270,6 @@ def _ms(seconds: float) -> int:
 def _time(time: datetime | None) -> int:
     """Return `time` in ms since the epoch, 0 where there is none; 1 means "ready", so no time is earlier than 2."""
     return 0 if time is None else max(2, _ms(time.timestamp()))
-
-
-def _key(job_id: str) -> bytes:
-    """Return the id as Redis has it: a stranger's may be no UTF-8."""
-    try:
-        return job_id.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a surrogate pair: in no queue, but no reason to stop at
-        return job_id.encode("utf-8", "surrogatepass")
-
-
-def _claim(fields: list[Any]) -> Claim:
-    (
-        job_id,
-        disposition,
-        token,
-        number,
-        attempts,
-        lost,
-        route,
-        lane,
-        budget,
-        tokens_in,
-        tokens_out,
-        probe,
-        payload,
-        *charge,
-    ) = fields
-    return Claim(
-        job_id=job_id.decode("utf-8", "surrogateescape"),
-        disposition=Disposition(disposition.decode()),
-        token=token.decode(),
-        number=number,
-        attempts=attempts,
-        lost=lost,
-        route=route,
-        lane=LANES[lane - 1],
-        budget=budget.decode("utf-8", "replace"),
-        reserved=Cost(requests=1, input=tokens_in, output=tokens_out),
-        payload=payload,
-        probe=bool(probe),
-        charge=Charge(float(charge[0]), Cost(*charge[1:])) if charge else None,
-    )
 
 
 def _said(reading: Reading) -> tuple[int | str, int | str]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from promptmill.queue.queue import Claim
+from promptmill.queue.claims import Claim
 
 
 class Effect(StrEnum):

@@ -7,7 +7,7 @@ from datetime import timedelta
 from promptmill.jobs import Lane
 from promptmill.pacing import Cost, Pace
 from promptmill.queue import Disposition
-from promptmill.queue.queue import LANES
+from promptmill.queue.claims import LANES
 from tests.support.queues import CLASS, LEASE, ids, make_submission
 
 SONNET = "sonnet-5"
