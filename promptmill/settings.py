@@ -73,6 +73,7 @@ class BudgetSettings(BaseModel):
     itpm: Positive | None = None
     otpm: Positive | None = None
     pinned: bool | None = None
+    count_cache_reads: bool | None = None
     models: tuple[str, ...] = ()
 
 
@@ -105,6 +106,9 @@ class Settings(BaseSettings):
     same: counted is what everybody spends, but each worker obeys its own."""
     pinned: bool = False
     """Whether these limits hold although the provider's answers name others. Off: the provider knows best."""
+    count_cache_reads: bool = False
+    """Whether tokens read from the prompt cache count against the input limit: so for the oldest models, and for
+    workspace limits of the type `input_tokens_per_minute`."""
     headroom: Annotated[float, Field(ge=0, le=0.9)] = 0.01
     """Share of each limit that is left unused. While answers tell that the provider's bucket is deep, and how full it
     is, a hundredth less is left: by default nothing."""
@@ -288,6 +292,11 @@ class Settings(BaseSettings):
         """Return whether the limits of `model_class` hold whatever the provider says."""
         own = self.budgets.get(model_class, BudgetSettings()).pinned
         return self.pinned if own is None else own
+
+    def counts_cache_reads(self, model_class: str) -> bool:
+        """Return whether tokens read from the prompt cache draw on the budget of `model_class`."""
+        own = self.budgets.get(model_class, BudgetSettings()).count_cache_reads
+        return self.count_cache_reads if own is None else own
 
     def limits(self, model_class: str) -> Limits:
         """Return the limits of `model_class`: from the file, else the general ones, else the lowest tier's."""

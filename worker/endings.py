@@ -137,9 +137,8 @@ class Endings:
             quality=self._spared(work, "quality", lambda: self._measure(work, answer)),
             latency=attempt.duration,
         )
-        return self._ending(
-            work, result, attempt.outcome, (result,), used=used_by(work.claim, attempt), spent=attempt.cost_usd
-        )
+        used = used_by(work.claim, attempt, self._settings)
+        return self._ending(work, result, attempt.outcome, (result,), used=used, spent=attempt.cost_usd)
 
     def failed(self, work: Work, exchange: Exchange, attempts: tuple[Attempt, ...]) -> Ending:
         """Return the end of a job that becomes a dead letter after its last attempt."""
@@ -157,9 +156,8 @@ class Endings:
             error=failure,
         )
         letter = self._letter(work.claim, result, failure, attempts=work.claim.attempts + 1, redrivable=True)
-        return self._ending(
-            work, result, attempt.outcome, (result, letter), used=used_by(work.claim, attempt), spent=attempt.cost_usd
-        )
+        used = used_by(work.claim, attempt, self._settings)
+        return self._ending(work, result, attempt.outcome, (result, letter), used=used, spent=attempt.cost_usd)
 
     def without_answer(self, work: Work, status: Status, attempts: tuple[Attempt, ...], *, used: Cost | None) -> Ending:
         """Return the end of a job that was cancelled or expired."""
@@ -291,10 +289,12 @@ def failure_of(policy: Policy, said: str) -> Failure:
     return Failure(policy.name, f"{policy.says}: {said}" if said else policy.says, policy.blame.value)
 
 
-def used_by(claim: Claim, attempt: Attempt) -> Cost | None:
+def used_by(claim: Claim, attempt: Attempt, settings: Settings) -> Cost | None:
     """Return what an attempt took from the budget; None where nobody knows, so that the reservation stands."""
     if attempt.usage is not None:
-        return Cost(1, attempt.usage.limited_input_tokens, attempt.usage.output_tokens)
+        usage = attempt.usage
+        counts_all = settings.counts_cache_reads(claim.budget)
+        return Cost(1, usage.prompt_tokens if counts_all else usage.limited_input_tokens, usage.output_tokens)
     policy = POLICIES[attempt.outcome]
     if policy.billed:
         return None

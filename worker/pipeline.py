@@ -259,7 +259,7 @@ class Pipeline:
             wait=decision.wait,
             uses_attempt=decision.uses_attempt,
             sent=attempt is not None,
-            used=NOTHING_SENT if attempt is None else used_by(claim, attempt),
+            used=NOTHING_SENT if attempt is None else used_by(claim, attempt, self._settings),
             spent_nano_usd=0 if attempt is None else nano(attempt.cost_usd),
             **self._rerouted(job, claim, decision.route),
         )

@@ -135,6 +135,21 @@ async def test_what_was_used_corrects_the_budget_and_the_run(shop):
     assert (run[b"succeeded"], run[b"input_tokens"], run[b"output_tokens"]) == (b"1", b"70", b"9")
 
 
+@pytest.mark.parametrize(
+    "counted",
+    [{"count_cache_reads": True}, {"budgets": {"haiku-5-5": {"count_cache_reads": True}}}],
+    ids=["all", "one"],
+)
+async def test_tokens_read_from_the_cache_count_where_the_limit_is_of_that_kind(tmp_path, counted):
+    async with workshop(tmp_path, **counted) as shop:
+        shop.api.script = [answering(usage={"input_tokens": 70, "cache_read_input_tokens": 5_000, "output_tokens": 9})]
+        await shop.queue.configure("haiku-5-5", {**PLENTY, "input": Pace(60_000, 1_000)})
+        await shop.submit(make_job())
+        before = shop.clock.now
+        await shop.work()
+        assert float(await shop.redis.hget(f"{keys.BUDGET}haiku-5-5", "input_tat")) - before == 5_070
+
+
 async def test_a_price_that_is_not_known_is_said_once_and_left_empty(shop):
     async with workshop(shop.settings.data_dir, redis=shop.redis, budgets={"mine": {"models": ("my-model",)}}) as own:
         await own.queue.configure("mine", PLENTY)
