@@ -237,6 +237,18 @@ async def test_refunds_earn_no_more_than_a_full_bucket(bench):
     assert ids(await bench.claim()) == ["c", "d"]
 
 
+async def test_a_refund_that_a_dead_worker_never_made_costs_its_reservation_once_and_nobody_more(bench):
+    """Its answer may have been generated: the reservation stands until it has come back with time."""
+    await bench.configure(output=Pace(rate=60_000, burst=1_000))
+    await bench.submit("a", cost=Cost(1, 1, 900))
+    await bench.claim_one(worker="dies", lease=timedelta(seconds=12))
+    assert (await bench.tats())["output"] == 900
+    bench.clock.advance(timedelta(seconds=12))
+    again = await bench.claim_one(worker="lives")
+    await bench.queue.settle([Settlement(again, Status.SUCCEEDED, used=Cost(1, 1, 100))])
+    assert (await bench.tats())["output"] == 100
+
+
 async def test_a_refund_lets_the_next_one_go_earlier(bench):
     await bench.configure(output=Pace(rate=60_000, burst=1_000))
     await bench.submit("a", "b", cost=Cost(1, 10, 1_000))
