@@ -104,10 +104,10 @@ class Backlog:
     """None: no worker has set its limits yet."""
     reason: str | None = None
     """Why the budget is, or last was, blocked."""
-    is_out: bool = False
-    """Whether the provider answers nobody, or refuses the account: probes find out when that is over."""
     free_slots: bool = True
     """Whether a worker waits for something to do."""
+    is_out: bool = False
+    """Whether the provider answers nobody, or refuses the account: probes find out when that is over."""
     lanes: Mapping[Lane, LaneBacklog] = field(default_factory=lambda: dict.fromkeys(Lane, LaneBacklog()))
     learned: Mapping[str, Learned] = field(default_factory=dict)
     """By kind of prompt."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -91,12 +92,14 @@ class Steps:
                 if self._left == 0:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-    def around(self, owner: Any, name: str, label: Callable[..., str]) -> None:
-        """Count a step before and after each call of a coroutine or function."""
+    def around(self, owner: Any, name: str, label: Callable[..., str | None]) -> None:
+        """Count a step before and after each call of a coroutine or function; none where it has no label."""
         real = getattr(owner, name)
 
         async def awaited(*args: Any, **options: Any) -> Any:
             step = label(*args)
+            if step is None:
+                return await real(*args, **options)
             self.take(step)
             answer = await real(*args, **options)
             self.take(f"{step}: done")
@@ -159,8 +162,19 @@ async def work(steps: Steps, settings: dict[str, Any], *, ahead: float) -> None:
     PacedWorker._nap = leap  # type: ignore[method-assign]
     worker.main.Queue = partial(Queue, clock=clock)  # type: ignore[misc, assignment]
     engine = worker.main.build_worker(Settings.model_validate(settings), burst=True, handle_signals=False)
+    # What is done by the clock, beside the jobs, would make another step the n-th each time.
+    worker.main.Watcher.keep = lambda _watcher: asyncio.sleep(math.inf)  # type: ignore[method-assign]
     steps.of_the_store()
-    steps.around(Queue, "_run", lambda _queue, name, *_: name)
+    steps.around(Queue, "_run", lambda _queue, name, *_: None if name in {"observe", "claim"} else name)
+    claim = Queue.claim
+
+    async def claimed(queue: Queue, **how: Any) -> Any:
+        answer = await claim(queue, **how)
+        if answer.jobs:  # how often a worker asks for nothing is a matter of time, too
+            steps.take("claim: done")
+        return answer
+
+    Queue.claim = claimed  # type: ignore[method-assign]
     steps.around(Provider, "send", lambda *_: "send")
     await engine.async_run()
     await engine.close()

@@ -157,7 +157,10 @@ def test_jobs_are_changed_on_the_way_back(machine, bury):
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [
-        ("request.max_tokens=many", "request: expected request.max_tokens to be a whole number above 0, got 'many'"),
+        (
+            "request.max_tokens=many",
+            "request: expected request.max_tokens to be a whole number from 1 to 1,000,000,000,000, got 'many'",
+        ),
         ("lane=fast", "lane: Input should be 'interactive', 'standard' or 'overnight'"),
         ("colour=red", "colour: unknown field"),
         ("request.messages.role=user", "request.messages.role: expected messages to be an object, got list"),

@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from promptmill.results import Result, Status
+from promptmill.store.schema import SCHEMA_VERSION
 
 
 @pytest.fixture
@@ -75,8 +76,8 @@ def test_what_cannot_be_done_is_a_usage_error(recorded, args):
 
 def test_the_schema_is_brought_up_to_date_once(machine):
     url = machine.settings.store
-    assert machine.run("db", "upgrade").stdout == f"{url} went from schema none to 0002\n"
-    assert machine.run("db", "upgrade").stdout == f"{url} is at schema 0002\n"
+    assert machine.run("db", "upgrade").stdout == f"{url} went from schema none to {SCHEMA_VERSION}\n"
+    assert machine.run("db", "upgrade").stdout == f"{url} is at schema {SCHEMA_VERSION}\n"
 
 
 def test_a_store_of_a_later_version_is_refused(machine):

@@ -28,7 +28,7 @@ HOUR: Final = 3_600
 REFUSES: Final = "claude-opus-5-5"
 NO_JOB: Final = (
     *("promptmill:budget", "promptmill:tenants:", "promptmill:learned:"),
-    *("promptmill:idle", "promptmill:workers"),
+    *("promptmill:idle", "promptmill:workers", "promptmill:spend"),
 )
 """Keys that outlive jobs."""
 
@@ -182,15 +182,16 @@ async def kill_at_each_step(mill: Mill, name: str, **how: Any) -> Counter[str]:
         deaths[life.steps[-1]] += 1
 
 
-COMMITTED = {"claim", "claim: done", "read", "read: done", "write", "write: not committed", "write: done"}
+COMMITTED = {"claim: done", "read", "read: done", "write", "write: not committed", "write: done"}
 ENDED = COMMITTED | {"settle", "settle: done"}
 SENT = ENDED | {"send", "send: done"}
 BACK = SENT | {"snooze", "snooze: done"}
+REPORTED = BACK | {"report", "report: done"}
 STEPS: Final = {
     "answered": SENT,
     "streamed": SENT,
     "dead-letter": SENT,
-    "retried": BACK,
+    "retried": REPORTED,
     "rate-limited": BACK | {"block", "block: done"},
     "falls-back": BACK,
     "cancelled": ENDED,
@@ -202,7 +203,7 @@ STEPS: Final = {
 
 @pytest.mark.parametrize("name", STORIES)
 async def test_a_worker_killed_at_each_step_loses_nothing_and_pays_for_nothing_twice(mill, name):
-    deaths = await kill_at_each_step(mill, name, begin="claim")
+    deaths = await kill_at_each_step(mill, name, begin="claim: done")
     assert deaths.keys() == STEPS[name] | ({"configure", "configure: done"} & deaths.keys())
 
 

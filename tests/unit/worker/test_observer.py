@@ -22,7 +22,7 @@ no_task_is_left = pytest.fixture(autouse=True)(leaves_no_task)
 
 def claim(at: float, *, budget: str = "haiku-5-5", charged: bool = True) -> Claim:
     charge = Charge(at, Cost(int(at), 0, 0)) if charged else None
-    return Claim("job-1", Disposition.RUN, "t", 1, 0, 0, 0, Lane.STANDARD, budget, Cost(), b"", charge)
+    return Claim("job-1", Disposition.RUN, "t", 1, 0, 0, 0, Lane.STANDARD, budget, Cost(), b"", charge=charge)
 
 
 def says(left: int) -> dict[str, str]:
