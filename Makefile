@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests at a time: each of these processes starts servers of its own.
+JOBS ?= 2
 IN ?= prompts.jsonl
 OUT ?= answers.jsonl
 
@@ -28,7 +30,7 @@ run: install ## Answer IN=prompts.jsonl into OUT=answers.jsonl with the real API
 	@$(BIN)/promptmill run $(IN) --out $(OUT)
 
 test: install ## All tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(JOBS)
 
 soak: install ## Twenty times as many random cases, others each time, and the tests that take minutes to hours
 	@$(BIN)/python -m pytest -m "hypothesis or soak" --hypothesis-profile=soak -o timeout=0
@@ -48,7 +50,7 @@ contracts:
 	@$(BIN)/lint-imports
 
 fast:
-	@$(BIN)/python -m pytest -q tests/unit tests/architecture
+	@$(BIN)/python -m pytest -q -n $(JOBS) tests/unit tests/architecture
 
 bench: install ## Benchmarks: ratios measured side by side in one run
 	@$(BIN)/python -m tests.bench
