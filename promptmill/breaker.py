@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from promptmill.pacing import MS_PER_MINUTE, Ramp
+from promptmill.pacing import MS_PER_MINUTE, Budget, Ramp
 
 ENOUGH: Final = 20
 """Failures in a row that are no coincidence: where half of all requests fail, one in a million is the first of such."""
@@ -177,8 +177,12 @@ class Breaker:
         return replace(self, retry_tat=tat, retry_step=step), wait
 
 
-def restart(ramp: Ramp, now: float) -> Ramp:
-    """Return the ramp by which a class goes on whose probe was answered; one that was gentler stays so."""
-    share = ramp.at(now)
-    growth = RESTART_GROWTH if share >= 1 else min(RESTART_GROWTH, ramp.growth)
-    return Ramp(float(-(-now // 1)), min(share, RESTART_SHARE), growth)
+def restart(budget: Budget, now: float) -> Ramp:
+    """Return the ramp by which a class goes on whose probe was answered; one that was gentler stays so.
+
+    Probes are no use: it rises no faster than after a rest, and not before a pause that was asked for is over.
+    """
+    share, start = budget.ramp.at(now), budget.start_growth(now)
+    growth = RESTART_GROWTH if start is None else min(RESTART_GROWTH, start)
+    growth = growth if share >= 1 else min(growth, budget.ramp.growth)
+    return Ramp(max(float(-(-now // 1)), budget.blocked_until), min(share, RESTART_SHARE), growth)

@@ -240,12 +240,18 @@ class Budget:
 
     def _ramp_at(self, now: float) -> Ramp:
         """Return the ramp on which a request goes: a new one after a rest."""
-        if not self.warm_up or now - self.charged_at < REST_MS or self.ramp.at(now) < 1:
+        growth = self.start_growth(now)
+        if growth is None or now - self.charged_at < REST_MS or self.ramp.at(now) < 1:
             return self.ramp
-        growth = (1 - START_SHARE) * MS_PER_MINUTE / self.warm_up
-        if self.steep_at is not None and now - self.steep_at < STEEP_MEMORY_MS:
-            growth = min(growth, GROWTH["ramp_limited"])
         return Ramp(now, START_SHARE, growth)
+
+    def start_growth(self, now: float) -> float | None:
+        """Return how fast, of its rate a minute, the budget may come to its whole rate; None: at once."""
+        if not self.warm_up:
+            return None
+        growth = (1 - START_SHARE) * MS_PER_MINUTE / self.warm_up
+        is_steep = self.steep_at is not None and now - self.steep_at < STEEP_MEMORY_MS
+        return min(growth, GROWTH["ramp_limited"]) if is_steep else growth
 
     def limit_of(self, d: str) -> float:
         """Return the limit as the provider says, or else as it was set."""

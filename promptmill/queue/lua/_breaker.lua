@@ -40,11 +40,14 @@ local function is_probe(budget, record)
   return is_open(budget) and record.charged > budget.open_since
 end
 
+-- Probes are no use: it rises again no faster than after a rest, and not before a pause that the provider asked for is
+-- over.
 local function close_breaker(budget, now)
-  local share, growth = share_at(budget, now), RESTART_GROWTH
+  local share, growth = share_at(budget, now), math.min(RESTART_GROWTH, start_growth(budget, now) or RESTART_GROWTH)
   if share < 1 then growth = math.min(growth, budget.ramp_growth or growth) end
   redis.call('HDEL', budget.key, unpack(OPEN))
-  redis.call('HSET', budget.key, 'ramp_from', string.format('%.0f', math.ceil(now)),
+  local from = math.max(math.ceil(now), budget.blocked_until or 0)
+  redis.call('HSET', budget.key, 'ramp_from', string.format('%.0f', from),
     'ramp_share', string.format('%.6f', math.min(share, RESTART_SHARE)), 'ramp_growth', growth)
 end
 

@@ -68,15 +68,20 @@ local function admissible_at(budget, cost, now, urgent)
   return at
 end
 
+-- How fast, of its rate a minute, a budget may come to its whole rate; nil: at once.
+local function start_growth(budget, now)
+  local warm_up = budget.warm_up or 0
+  if warm_up == 0 then return nil end
+  local growth = (1 - START_SHARE) * 60000 / warm_up
+  if budget.steep_at and now - budget.steep_at < MEMORY_MS then growth = math.min(growth, GROWTH.ramp_limited) end
+  return growth
+end
+
 -- Use that jumps to the whole rate at once looks like an accident to the provider.
 local function begin_ramp(budget, now)
-  local warm_up = budget.warm_up or 0
-  if warm_up == 0 or now - (budget.charged_at or 0) < REST_BEFORE_MS or share_at(budget, now) < 1 then return end
-  budget.ramp_from, budget.ramp_share = now, START_SHARE
-  budget.ramp_growth = (1 - START_SHARE) * 60000 / warm_up
-  if budget.steep_at and now - budget.steep_at < MEMORY_MS then
-    budget.ramp_growth = math.min(budget.ramp_growth, GROWTH.ramp_limited)
-  end
+  local growth = start_growth(budget, now)
+  if not growth or now - (budget.charged_at or 0) < REST_BEFORE_MS or share_at(budget, now) < 1 then return end
+  budget.ramp_from, budget.ramp_share, budget.ramp_growth = now, START_SHARE, growth
 end
 
 -- At a share of the rate everything takes so much longer to come back, but never longer than what the share withholds in

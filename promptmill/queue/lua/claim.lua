@@ -95,7 +95,7 @@ local function head(class, budget)
     end
   end
   -- Probes take the lanes in turn: one that holds nothing but what fails must not be the only one that is tried.
-  local probed = budget and budget.probed_lane or 0
+  local probed = budget and is_open(budget) and budget.probed_lane or 0
   for n = 1, 3 do
     local lane = (probed + n - 1) % 3 + 1
     if is_parked(reached, lane, class) then
@@ -108,15 +108,18 @@ local function head(class, budget)
 end
 
 -- A class that has been out for long: its jobs that may ask another model do not wait for it. Lanes are looked through
--- once between two probes, a bounded part in each call.
+-- once between two probes, a bounded part in each call. Whoever may go as a probe now stays: where all may ask another
+-- model, nobody would ever find out that this one is back.
 local function reroute(class, budget)
+  local first, next_up, urgent = head(class, budget)
+  local probe = first and admissible_at(budget, expected_cost(next_up), now, urgent) <= now and first
   for lane = 1, 3 do
     local name, key = 'looked' .. lane, LANE .. class .. ':' .. lane
     local looked = budget[name] or 0
     local ids = redis.call('ZRANGE', key, looked, looked + bound - 1)
     for _, id in ipairs(ids) do
       if #claims >= most then break end
-      local record = load_record(id)
+      local record = id ~= probe and load_record(id)
       if record and record.state == 'r' and record.ends == 0 and record.fallbacks > record.route then
         leave_lane(id, record)
         lease(id, record, 'reroute')

@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from promptmill.breaker import restart
 from promptmill.errors import LeaseLost
 from promptmill.jobs import Lane
-from promptmill.pacing import Cost, Pace
+from promptmill.pacing import DIMENSIONS, Budget, Cost, Pace, Ramp
 from promptmill.queue import Claim, Disposition, Effect, Report, Settlement, Snooze, Standing
 from promptmill.results import Status
 from tests.support.queues import CLASS, LEASE, Bench, ids
@@ -20,6 +21,7 @@ OTHER = "sonnet-5"
 ENOUGH = 20
 LONG_ENOUGH_MS = 10_000
 """So long nobody was answered where nobody knows how long answers take."""
+RAMP = {"ramp_from": 0.0, "ramp_share": 1.0, "ramp_growth": 0.0}
 
 
 async def report(bench: Bench, claim: Claim, **how) -> Standing:
@@ -216,6 +218,58 @@ async def test_a_ramp_that_was_gentler_stays_so(bench):
     await answer(bench, await probe(bench))
     assert await stored(bench, "ramp_share") == 0.5
     assert await stored(bench, "ramp_growth") == pytest.approx(0.1)
+
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("warm_up", "was_steep", "growth"),
+    [
+        (NOTHING, True, 2),
+        (timedelta(seconds=5), False, 2),
+        (3 * MINUTE, False, 0.25),
+        (timedelta(seconds=5), True, 0.1),
+    ],
+)
+async def test_a_class_that_is_back_rises_no_faster_than_after_a_rest(bench, warm_up, was_steep, growth):
+    limits = {d: Pace(60_000, 1_000) for d in DIMENSIONS}
+    await bench.queue.configure(CLASS, limits, warm_up=warm_up)
+    if was_steep:
+        await bench.queue.block(CLASS, timedelta(milliseconds=1), "ramp_limited")
+    bench.clock.advance(HOUR)
+    await bench.submit("earlier", "a", "b")
+    await answer(bench, await bench.claim_one(most=1))
+    bench.clock.advance(timedelta(seconds=50))
+    await refuse(bench, await bench.claim_one(most=1))
+    for _ in range(20):
+        await refuse(bench, await probe(bench))
+    claim = await probe(bench)
+    budget = Budget(
+        limits,
+        ramp=Ramp(*[await stored(bench, name) or default for name, default in RAMP.items()]),
+        warm_up=warm_up / timedelta(milliseconds=1),
+        steep_at=await stored(bench, "steep_at"),
+    )
+    await answer(bench, claim)
+    ramp = [await stored(bench, name) for name in RAMP]
+    assert ramp == pytest.approx([bench.clock(), 0.5, growth])
+    expected = restart(budget, bench.clock())
+    assert ramp == pytest.approx([expected.begins, expected.share, expected.growth])
+
+
+async def test_a_class_that_is_back_rises_when_the_pause_is_over_that_the_provider_asked_for(bench):
+    await go_out(bench)
+    bench.clock.advance(INTERVAL)
+    one = await bench.claim_one(lease=HOUR)
+    other = await probe(bench)
+    await bench.queue.block(CLASS, MINUTE, "rate_limited", refused=one)
+    await bench.queue.snooze(Snooze(one))
+    bench.clock.advance(1_000)
+    await answer(bench, other)
+    assert [await stored(bench, name) for name in RAMP] == [bench.clock() + 59_000, 0.5, 1]
+    expected = restart(Budget({}, blocked_until=bench.clock() + 59_000, ramp=Ramp(0, 0.5, 0)), bench.clock())
+    assert expected.begins == bench.clock() + 59_000
 
 
 async def test_whoever_waits_is_woken_when_a_probe_was_answered(bench):
@@ -603,6 +657,21 @@ async def test_nobody_asks_another_model_before_its_time_or_where_that_could_not
     assert (await bench.claim()).jobs == ()
 
 
+async def test_where_all_may_ask_another_model_one_still_finds_out_whether_this_one_is_back(bench):
+    await out_for_half_a_minute(bench, ("a", (MODEL,)), ("b", (MODEL,)), probe_every=timedelta(seconds=25))
+    claims = (await bench.claim()).jobs
+    assert {(claim.job_id, claim.disposition, claim.probe) for claim in claims} == {
+        ("a", Disposition.RUN, True),
+        ("b", Disposition.REROUTE, False),
+    }
+    await bench.submit("c", fallbacks=(MODEL,))
+    assert (await bench.claim_one()).disposition is Disposition.REROUTE, "the next probe is not due yet"
+    await answer(bench, next(claim for claim in claims if claim.probe))
+    bench.clock.advance(1_000)
+    await bench.submit("d", fallbacks=(MODEL,))
+    assert (await bench.claim_one()).disposition is Disposition.RUN
+
+
 async def test_who_asks_the_last_model_that_it_may_waits_for_it(bench):
     await out_for_half_a_minute(bench, ("a", ()), ("b", (MODEL,)))
     claim = await bench.claim_one()
@@ -635,6 +704,15 @@ async def test_when_the_class_is_back_nobody_asks_another_model(bench):
 
 
 # what somebody may have changed by hand -----------------------------------------------------------------------------
+
+
+async def test_after_a_breaker_was_deleted_by_hand_lanes_go_in_their_order_again(bench):
+    await go_out(bench, "a", "b", fields={"lane": Lane.INTERACTIVE})
+    await refuse(bench, await probe(bench))
+    await bench.submit("owed", "later", lane=Lane.OVERNIGHT)
+    await bench.redis.hdel(f"promptmill:budget:{CLASS}", "open_since")
+    bench.clock.advance(INTERVAL)
+    assert ids(await bench.claim(most=4)) == ["owed", "b", "a", "later"]
 
 
 @pytest.mark.parametrize("how", ["deleted", "no number"])

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from promptmill.breaker import Breaker, Suspect, restart
-from promptmill.pacing import Cost, Pace, Ramp
+from promptmill.pacing import Budget, Cost, Pace, Ramp
 from promptmill.queue import Claim, Effect, Report, Settlement, Snooze, Standing
 from promptmill.results import Status
 from tests.support.queues import CLASS, Bench
@@ -137,7 +137,7 @@ class Comparison:
         claim, now = self.running.pop(step.pick % len(self.running)), self.bench.clock()
         await self.bench.queue.settle([Settlement(claim, Status.SUCCEEDED, used=Cost(1, 10, 20))])
         if self.model.is_probe(job := self.jobs.pop(claim.job_id)):
-            self.ramp = restart(self.ramp, now)
+            self.ramp = restart(Budget({}, ramp=self.ramp), now)
         self.model = self.model.answer(job, now)
         name = f"j{self.replaced}"
         self.replaced += 1
