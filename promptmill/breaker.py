@@ -52,8 +52,6 @@ class Suspect:
     """When the one before came to nothing; 0: none did."""
     blamed: bool = False
     """Whether a failure of it was its own fault before."""
-    refused_at: float = 0
-    """When the account was last refused a request of it; 0: never."""
     seen: float = 0
     """When the newest request had been sent that was answered by the time when this one was sent."""
 
@@ -135,13 +133,9 @@ class Breaker:
         within = UNKNOWN_MS if self.answer_ms is None else self.answer_ms * TIMES_AN_ANSWER
         return self.failures >= ENOUGH and now - self.failing_since >= max(LEAST_MS, min(within, MOST_MS))
 
-    def refuse(self, job: Suspect, *, personal: bool) -> tuple[bool, bool]:
-        """Return whether a refusal concerns the job alone, and whether the breaker opens by it or stays open.
-
-        `personal`: a job may be refused what others may do; a key or a spend limit is everybody's.
-        """
-        own = personal and 0 < job.refused_at < job.seen
-        return own, not own and (self.is_probe(job) or job.sent > self.answered)
+    def refuse(self, job: Suspect) -> bool:
+        """Return whether the breaker opens by a refusal of the account, or stays open."""
+        return self.is_probe(job) or job.sent > self.answered
 
     def open(
         self, reason: str, now: float, *, parks: bool, every: float, until: float, wait: float

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     count_cache_reads: bool = False
     """Whether tokens read from the prompt cache count against the input limit: so for the oldest models, and for
     workspace limits of the type `input_tokens_per_minute`."""
-    headroom: Annotated[float, Field(ge=0, le=0.9)] = 0.01
+    headroom: Annotated[float, Field(ge=0, le=0.9)] = 0.005
     """Share of each limit that is left unused. While answers tell that the provider's bucket is deep, and how full it
     is, a hundredth less is left: by default nothing."""
     warm_up: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(seconds=5)

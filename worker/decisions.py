@@ -40,11 +40,12 @@ def report_on(
     """Return what the fleet is to be told of an attempt that came to `policy`; None where it tells nothing."""
     if policy.verdict not in {Verdict.RETRY, Verdict.WAIT, Verdict.PARK}:
         return None
-    parks = policy.verdict is Verdict.PARK
+    # What one job may not do, others may: only a row of such refusals without an answer between tells of the account.
+    parks = policy.verdict is Verdict.PARK and not policy.personal
     return Report(
         claim=claim,
         outcome=policy.name,
-        effect=Effect.PARKS if parks else Effect.TRIPS if policy.trips else Effect.NONE,
+        effect=Effect.PARKS if parks else Effect.TRIPS if policy.trips or policy.personal else Effect.NONE,
         may_use_attempt=policy.personal or policy.verdict is Verdict.RETRY,
         probe_every=settings.spend_probe_interval if policy.monthly else settings.probe_interval,
         ends_at=_next_month(now) if policy.monthly else None,
@@ -83,7 +84,9 @@ def decide(
         case Verdict.PARK if policy.personal and standing.to_blame:
             decision = _fall_back(onward)
         case Verdict.PARK:
-            decision = GoBack(timedelta(0), uses_attempt=False, route=claim.route)
+            wait = max(backoff(claim.number - 1, settings, chance), standing.wait)
+            wait = wait if policy.personal and not standing.is_out else timedelta(0)
+            decision = GoBack(wait, uses_attempt=False, route=claim.route)
         case Verdict.PAUSE:
             route = claim.route if elsewhere is None else elsewhere
             decision = GoBack(timedelta(0), uses_attempt=False, route=route, pause=asked_to_wait)

@@ -75,18 +75,13 @@ end
 
 -- What a lease of a job that failed before has to remember, to tell whose fault it is should it fail again.
 local function seen_by(budget, record)
-  return math.max(record.failed_at, record.refused_at) > 0 and math.floor(budget.answered or 0) or 0
+  return record.failed_at > 0 and math.floor(budget.answered or 0) or 0
 end
 
 -- Whether the job is to blame for its failure: as its request was sent, the provider had answered others since the
 -- failure before.
 local function is_to_blame(record)
   return record.blamed == 1 or (record.failed_at > 0 and record.seen > record.failed_at)
-end
-
--- Likewise whether it alone may not do what it asks for.
-local function is_refused_alone(record)
-  return record.refused_at > 0 and record.seen > record.refused_at
 end
 
 -- Whether nothing was answered lately: a row of failures that ended long ago is none.

@@ -26,8 +26,7 @@ if effect == 'trips' then
   if is_failing(budget, now) and now - budget.failing_since > tonumber(ARGV[11]) then blamed = true end
   if blamed and ARGV[6] == '1' then record.blamed = 1 end
 elseif effect == 'parks' then
-  blamed = ARGV[6] == '1' and is_refused_alone(record)
-  opens = not blamed and (is_probe(budget, record) or record.charged > (budget.answered or 0))
+  blamed, opens = false, is_probe(budget, record) or record.charged > (budget.answered or 0)
 end
 record[effect == 'parks' and 'refused_at' or 'failed_at'] = failed_at
 save_record(ARGV[2], record)

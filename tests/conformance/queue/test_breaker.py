@@ -425,29 +425,6 @@ async def test_a_refusal_of_what_was_sent_before_a_request_that_was_answered_par
     assert not (await refuse(bench, old)).is_out
 
 
-async def test_a_job_that_failed_otherwise_before_is_not_refused_alone(bench):
-    """A permission that the whole key lost: it parks, and kills nobody who happened to have failed before."""
-    await bench.configure()
-    await bench.submit("a")
-    await fail(bench, await bench.claim_one())
-    await others_are_answered(bench)
-    bench.clock.advance(1)
-    standing = await refuse(bench, await bench.claim_one(), outcome="not_permitted", may_use_attempt=True)
-    assert (standing.to_blame, standing.is_out) == (False, True)
-
-
-async def test_what_is_refused_to_one_job_alone_is_that_jobs_fault_the_second_time(bench):
-    await bench.configure()
-    await bench.submit("fine", "odd")
-    fine, odd = (await bench.claim()).jobs
-    await bench.queue.snooze(Snooze(fine, sent=False))
-    assert not (await refuse(bench, odd, outcome="not_permitted", may_use_attempt=True)).to_blame
-    await answer(bench, await probe(bench))
-    odd = await bench.claim_one()
-    standing = await refuse(bench, odd, outcome="not_permitted", may_use_attempt=True)
-    assert (standing.to_blame, standing.is_out) == (True, False)
-
-
 async def test_a_key_that_is_refused_a_second_time_is_nobodys_fault(bench):
     await bench.configure()
     await bench.submit("a", "b")

@@ -23,10 +23,9 @@ EVERY = {
     "overloaded": timedelta(seconds=30),
     "connection_failed": timedelta(seconds=30),
     "bad_key": timedelta(seconds=20),
-    "not_permitted": timedelta(seconds=20),
     "spend": timedelta(minutes=15),
 }
-PARKS = {"bad_key", "not_permitted", "spend"}
+PARKS = {"bad_key", "spend"}
 JOBS = 4
 FOR_EVER = timedelta(days=10_000)
 TOLERANCE_MS = 0.01
@@ -151,7 +150,7 @@ class Comparison:
         if not parks:
             self.model, blamed, opens = self.model.fail(job, now, outage_patience=PATIENCE / timedelta(milliseconds=1))
         else:
-            blamed, opens = self.model.refuse(job, personal=step.how == "not_permitted")
+            blamed, opens = False, self.model.refuse(job)
         if opens:
             self.model, is_news = self.model.open(
                 step.how,
@@ -171,7 +170,7 @@ class Comparison:
                 retry_share=SHARE,
                 probe_every=EVERY[step.how],
                 outage_patience=PATIENCE,
-                may_use_attempt=step.how in {"overloaded", "not_permitted"},
+                may_use_attempt=step.how == "overloaded",
                 ends_at=self.month_end if step.how == "spend" else None,
                 retry_after=timedelta(milliseconds=step.retry_after_ms),
             )
@@ -180,9 +179,7 @@ class Comparison:
         assert replace(standing, wait=expected.wait) == expected
         assert standing.wait / timedelta(milliseconds=1) == pytest.approx(wait, rel=0, abs=TOLERANCE_MS)
         failed_at = max(job.sent, math.floor(now))
-        if parks:
-            self.jobs[claim.job_id] = replace(job, refused_at=failed_at)
-        else:
+        if not parks:
             may_be = step.how == "overloaded"
             self.jobs[claim.job_id] = replace(job, failed_at=failed_at, blamed=job.blamed or (blamed and may_be))
         await self.bench.queue.snooze(Snooze(claim, uses_attempt=standing.to_blame))

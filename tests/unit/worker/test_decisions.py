@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -252,8 +253,13 @@ def test_a_long_pause_of_one_budget_sends_the_refused_job_to_another(outcome):
 
 
 def test_what_one_job_alone_may_not_do_ends_it():
-    assert after("not_permitted", standing=UNCLEAR) == GoBack(NOTHING, uses_attempt=False, route=0)
     assert after("not_permitted", standing=BLAMED) == Settle()
+
+
+def test_what_perhaps_nobody_may_do_is_tried_again_after_a_while_and_at_once_by_a_probe():
+    assert after("not_permitted", standing=UNCLEAR) == GoBack(SECOND, uses_attempt=False, route=0)
+    assert after("not_permitted", standing=replace(UNCLEAR, wait=9 * SECOND)).wait == 9 * SECOND
+    assert after("not_permitted", standing=OUT) == GoBack(NOTHING, uses_attempt=False, route=0)
 
 
 # what the fleet is told ---------------------------------------------------------------------------------------------
@@ -270,8 +276,9 @@ def test_the_fleet_is_told_of_failures_that_others_share(outcome):
         assert report is None
     else:
         assert (report.claim, report.outcome) == (claim(), outcome)
-        assert report.effect is {True: Effect.TRIPS, False: Effect.NONE}[policy.trips] or outcome in PARKED
-        assert (report.effect is Effect.PARKS) == (outcome in PARKED)
+        shared = policy.trips or policy.personal
+        assert report.effect is {True: Effect.TRIPS, False: Effect.NONE}[shared] or outcome in PARKED
+        assert (report.effect is Effect.PARKS) == (outcome in PARKED and not policy.personal)
         assert (report.fallback_after is not None) == policy.fallback
 
 

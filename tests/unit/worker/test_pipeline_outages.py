@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from promptmill.queue import keys, prepare
 from promptmill.results import Status
 from tests.support.providers import answering, failing
-from tests.support.workers import REQUEST, make_job, make_settings
+from tests.support.workers import make_job, make_settings
 from tests.unit.worker.tables import OTHER, outcomes
 
 SECOND = timedelta(seconds=1)
@@ -101,23 +101,37 @@ async def test_a_park_is_said_even_while_a_pause_lasts(shop):
     assert [entry["event"] for entry in of_budgets(logs)] == ["budget_paused", "budget_parked"]
 
 
-async def test_what_one_job_alone_may_not_do_ends_that_job_and_parks_nobody_for_long(shop):
-    """A permission that one request needs: the rest of the class is answered by the same key."""
-    odd = make_job("odd", request={**REQUEST, "system": "with a beta feature"})
+async def test_what_some_jobs_alone_may_not_do_ends_those_jobs_and_parks_nobody(shop):
+    """A permission that some requests need: the rest of the class is answered by the same key."""
+    names = [f"{kind}-{number}" for number in range(10) for kind in ("odd", "fine")]
 
-    async def refuses_the_odd_one(request):
-        return await (failing(403, "permission_error") if request.job == "odd" else answering())(request)
+    async def refuses_the_odd_ones(request):
+        return await (failing(403, "permission_error") if request.job.startswith("odd") else answering())(request)
 
-    shop.api.script = [refuses_the_odd_one]
-    await shop.submit(odd)
-    await shop.work()
-    await shop.submit(make_job("a", lane="interactive"), make_job("b"))
-    for _ in range(4):
-        shop.clock.advance(31 * SECOND)
+    shop.api.script = [refuses_the_odd_ones]
+    await shop.submit(*map(make_job, names))
+    with capture_logs() as logs:
         await shop.work()
-    result = await shop.store.result("odd")
-    assert (result.status, result.error.name, len(result.attempts)) == (Status.FAILED, "not_permitted", 2)
-    assert [(await shop.store.result(name)).status for name in ("a", "b")] == [Status.SUCCEEDED] * 2
+        for number in range(30):
+            shop.clock.advance(4 * SECOND)
+            await shop.submit(make_job(f"later-{number}"))
+            await shop.work()
+    assert of_budgets(logs) == []
+    results = {name: await shop.store.result(name) for name in names}
+    assert {result.error.name for name, result in results.items() if name.startswith("odd")} == {"not_permitted"}
+    assert max(len(result.attempts) for result in results.values()) <= 6
+    assert {result.status for name, result in results.items() if name.startswith("fine")} == {Status.SUCCEEDED}
+
+
+async def test_a_permission_that_the_whole_key_lacks_parks_its_class_once_enough_were_refused(shop):
+    shop.api.script = [failing(403, "permission_error")]
+    await shop.submit(*(make_job(f"job-{number}") for number in range(25)))
+    with capture_logs() as logs:
+        for _ in range(10):
+            await shop.work()
+            shop.clock.advance(2 * SECOND)
+    assert [(entry["event"], entry["outcome"]) for entry in of_budgets(logs)] == [("budget_parked", "not_permitted")]
+    assert await shop.redis.zcard(keys.QUEUE) == 25
 
 
 async def go_out(shop, step, *jobs):
