@@ -102,7 +102,7 @@ class Account:
         return len(self.fleet.tally.refused)
 
 
-@pytest.mark.parametrize(("depth_s", "least"), [(60, 0.999), (2, 0.989), (1, 0.989)])
+@pytest.mark.parametrize(("depth_s", "least"), [(60, 0.999), (2, 0.99), (1, 0.99)])
 async def test_a_bucket_known_to_be_deep_is_used_to_the_last_percent(
     redis: Redis, depth_s: float, least: float
 ) -> None:
@@ -142,7 +142,7 @@ async def test_what_others_take_is_known(redis: Redis) -> None:
 async def test_a_wrong_setting_is_put_right_by_the_first_answers(redis: Redis, depth_s: float, setting: int) -> None:
     account = await Account.open(redis, rpm(600, depth_s), setting=setting)
     await account.use(0.5)
-    assert await account.rate() == pytest.approx(594)
+    assert await account.rate() == pytest.approx(597)
     ours, _ = await account.use(2)
     print(f"\n{setting} set instead of 600, {depth_s} s deep: {ours:.1%} used, {account.refused} refused")
     assert ours > 0.985
@@ -157,7 +157,7 @@ async def test_a_limit_that_is_halved_while_requests_are_under_way_is_obeyed(red
         rpm(300, depth_s), charge_max_tokens=False, foreign=None, now_ns=int((account.fleet.clock[0] - 1.8e12) * 1e6)
     )
     await account.use(0.5)
-    assert await account.rate() == pytest.approx(297)
+    assert await account.rate() == pytest.approx(298.5)
     ours, _ = await account.use(2)
     print(f"\nhalved, {depth_s} s deep: {ours:.1%} used, {account.refused} refused")
     assert ours > 0.985
