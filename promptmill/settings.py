@@ -183,9 +183,9 @@ class Settings(BaseSettings):
     A tenth of it notices changes about a sixth sooner."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Of the worker's log; a line a job at `info`."""
+    """Of the worker's log: `debug`, `info` (a line a job), `warning` or `error`."""
     log_format: Literal["json", "console"] = "json"
-    """One JSON object a line, or lines for people."""
+    """`json`: one JSON object a line; `console`: lines for people."""
     log_content: bool = False
     """Log crashes with their whole traceback, which may quote prompts and answers. Off: no log holds either (I7)."""
 
