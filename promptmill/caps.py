@@ -66,7 +66,7 @@ class SpendCap(BaseModel):
 def parked_lanes(
     caps: Iterable[SpendCap], entries: Mapping[str, str], now: datetime, model_class: str
 ) -> frozenset[Lane]:
-    """Return the lanes of `model_class` where a cap is reached that parks; `entries` and `now` as in `SpendCap.spent`."""
+    """Return the lanes of `model_class` where a cap that parks is reached; the rest is as in `SpendCap.spent`."""
     return frozenset(
         lane
         for cap in caps
