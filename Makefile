@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: install ## Watch 200 real prompts drain at a paced rate, in under two minutes
+demo: install ## Answer 220 real prompts at a paced rate, free, against a simulator: about a minute
 	@$(BIN)/promptmill demo
 
 run: install ## Answer IN=prompts.jsonl into OUT=answers.jsonl with the real API (needs ANTHROPIC_API_KEY)

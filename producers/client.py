@@ -177,10 +177,10 @@ class Client:
         """Return about how long it will be until a job has ended; zero where it has.
 
         Reckoned from what goes before it, what such prompts took so far, and the budget, as if nothing more came in
-        above it. None where nobody can know: no worker is there, the budget is parked, or a running call takes longer
-        than others do. Raises ResultNotFound or QueueUnavailable.
+        above it. None where nobody can know: no worker is there, the budget is parked, a cap of these settings is
+        reached, or a running call takes longer than others do. Raises ResultNotFound or QueueUnavailable.
         """
-        return await job_time_left(self.queue, job_id)
+        return await job_time_left(self.queue, job_id, self.settings.caps)
 
     async def lane_time_left(self, lane: Lane | str, model: str | None = None) -> timedelta | None:
         """Return about how long it will be until all that is now in a lane is answered: see `time_left`.
@@ -188,7 +188,8 @@ class Client:
         Of the budget that `model` draws on, or the model of the settings. What waits for a time more than a minute
         away is left out. Raises UnknownModel or QueueUnavailable.
         """
-        backlog = await self.queue.backlog(self.settings.class_of(model or self.settings.model))
+        model_class = self.settings.class_of(model or self.settings.model)
+        backlog = await self.queue.backlog(model_class, caps=self.settings.caps)
         return lane_left(backlog, Lane(lane))
 
     async def cancel(self, job_ids: str | Iterable[str]) -> dict[str, str]:

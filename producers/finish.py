@@ -6,7 +6,7 @@ the last job of each of its lanes is.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -14,6 +14,7 @@ import orjson
 from redis.asyncio import Redis
 
 from producers.outlook import job_time_left
+from promptmill.caps import SpendCap
 from promptmill.errors import ResultNotFound
 from promptmill.queue import Queue, keys
 from promptmill.queue.connection import redis_errors
@@ -36,7 +37,7 @@ async def note_last_jobs(redis: Redis, run: str, job_ids: Collection[str]) -> No
         await redis.hset(keys.RUN + run, LAST_JOBS, orjson.dumps(list(job_ids)).decode())  # type: ignore[misc]
 
 
-async def run_time_left(queue: Queue, run: str) -> timedelta | None:
+async def run_time_left(queue: Queue, run: str, caps: Sequence[SpendCap] = ()) -> timedelta | None:
     """Return the time until the last job of a run has ended, or None where nobody can know. Raises QueueUnavailable."""
     with redis_errors():
         finish, said_at, last_jobs = await queue.redis.hmget(keys.RUN + run, [FINISH, SAID_AT, LAST_JOBS])  # type: ignore[misc]
@@ -47,7 +48,7 @@ async def run_time_left(queue: Queue, run: str) -> timedelta | None:
     longest = None
     for job_id in orjson.loads(last_jobs or b"[]"):
         try:
-            left = await job_time_left(queue, job_id)
+            left = await job_time_left(queue, job_id, caps)
         except ResultNotFound:
             continue  # ended, and its result is in the store alone
         if left is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -61,6 +61,18 @@ class SpendCap(BaseModel):
     def __str__(self) -> str:
         scope = " ".join(part for part in (self.model_class, self.lane) if part)
         return f"{self.usd} USD {'an' if self.per == 'hour' else 'a'} {self.per}{f' for {scope}' if scope else ''}"
+
+
+def parked_lanes(
+    caps: Iterable[SpendCap], entries: Mapping[str, str], now: datetime, model_class: str
+) -> frozenset[Lane]:
+    """Return the lanes of `model_class` where a cap that parks is reached; the rest is as in `SpendCap.spent`."""
+    return frozenset(
+        lane
+        for cap in caps
+        if cap.action == "park" and cap.model_class in {None, model_class} and cap.spent(entries, now) >= cap.usd
+        for lane in (Lane if cap.lane is None else [cap.lane])
+    )
 
 
 @dataclass(frozen=True, slots=True)

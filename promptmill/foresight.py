@@ -3,9 +3,9 @@
 The measure is budget time: the milliseconds that what a request costs takes to come back at the full rate, in the
 dimension where that takes longest. Lanes share it as the claim script shares it out.
 
-What is not known is None, never a guess: nobody has set the limits, no worker is there, the provider is out, or the
-budget is parked until its owner mends something. It is taken for granted that nothing more comes in above a lane, and
-that nobody else begins or ceases to use the account.
+What is not known is None, never a guess: nobody has set the limits, no worker is there, the provider is out, the
+budget is parked until its owner mends something, or a cap on spending holds the lane. It is taken for granted that
+nothing more comes in above a lane, and that nobody else begins or ceases to use the account.
 """
 
 from __future__ import annotations
@@ -108,6 +108,8 @@ class Backlog:
     """Whether a worker waits for something to do."""
     is_out: bool = False
     """Whether the provider answers nobody, or refuses the account: probes find out when that is over."""
+    parked_lanes: frozenset[Lane] = frozenset()
+    """Those where a cap on spending is reached."""
     lanes: Mapping[Lane, LaneBacklog] = field(default_factory=lambda: dict.fromkeys(Lane, LaneBacklog()))
     learned: Mapping[str, Learned] = field(default_factory=dict)
     """By kind of prompt."""
@@ -179,11 +181,11 @@ def job_left(backlog: Backlog, lane: Lane, *, not_before: float = 0) -> timedelt
 def admitted_ms(backlog: Backlog, lane: Lane) -> float | None:
     """Return the time until the last job that is now ready in `lane` is sent (ms), or None where nobody knows."""
     budget = backlog.budget
-    if budget is None or not backlog.moves:
+    if budget is None or not backlog.moves or lane in backlog.parked_lanes:
         return None
     start = max(backlog.now, budget.blocked_until)
     paces = _with_slots(backlog, budget.paces)
-    ready = {each: found.ready for each, found in backlog.lanes.items()}
+    ready = {each: NOTHING if each in backlog.parked_lanes else found.ready for each, found in backlog.lanes.items()}
     last = ready[lane].mean
     if lane is next(each for each in Lane if ready[each].requests or each is lane):
         ready[lane] -= last  # at the head of the queue a request needs no more than a full bucket

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -51,6 +52,15 @@ def _refuse_truth(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError(f"expected a number, got {str(value).lower()}")  # noqa: TRY004 - what pydantic reports
     return value
+
+
+def _written(pattern: str, expected: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError(f"expected {expected}, got {value!r}")
+        return value
+
+    return AfterValidator(check)
 
 
 Positive = Annotated[int, Field(ge=1, le=10**15), BeforeValidator(_refuse_truth)]
@@ -167,11 +177,11 @@ class Settings(BaseSettings):
     keep_result: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(hours=1)
     """How long Redis keeps a result for whoever waits; the result store keeps it for good."""
 
-    quality_plugins: tuple[Annotated[str, Field(pattern=r"^\w+(\.\w+)*:\w+$")], ...] = ()
+    quality_plugins: tuple[Annotated[str, _written(r"\w+(\.\w+)*:\w+", "module:attribute")], ...] = ()
     """Quality metrics of your own, beside the built-in ones: each "module:attribute" names a `worker.quality.Metric`.
     What a plug-in is and may do: docs/guides/quality-plugins.md."""
 
-    metrics_address: Annotated[str, Field(pattern=r"^.*:\d{1,5}$")] | None = None
+    metrics_address: Annotated[str, _written(r".*:\d{1,5}", "HOST:PORT")] | None = None
     """HOST:PORT where a worker serves metrics for Prometheus at `/metrics`, all of its processes together; port 0: any
     free one, which the log names; unset: nowhere. They hold no prompts, but tell how much you spend."""
 
@@ -183,9 +193,9 @@ class Settings(BaseSettings):
     A tenth of it notices changes about a sixth sooner."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Of the worker's log; a line a job at `info`."""
+    """Of the worker's log: `debug`, `info` (a line a job), `warning` or `error`."""
     log_format: Literal["json", "console"] = "json"
-    """One JSON object a line, or lines for people."""
+    """`json`: one JSON object a line; `console`: lines for people."""
     log_content: bool = False
     """Log crashes with their whole traceback, which may quote prompts and answers. Off: no log holds either (I7)."""
 

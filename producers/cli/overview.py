@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,6 +12,7 @@ import orjson
 from redis.asyncio import Redis
 
 from producers.finish import run_time_left
+from promptmill.caps import SpendCap
 from promptmill.foresight import lane_left
 from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS, MS_PER_MINUTE
@@ -126,14 +127,14 @@ class Overview:
         return {**whole, "runs": runs}
 
 
-async def read_overview(redis: Redis, *, runs: int) -> Overview:
+async def read_overview(redis: Redis, *, runs: int, caps: Sequence[SpendCap] = ()) -> Overview:
     """Return the overview with the latest `runs` runs. Raises QueueUnavailable."""
     queue = Queue(redis)
     with redis_errors():
         seconds, microseconds = await redis.time()
         now = datetime.fromtimestamp(seconds + microseconds / 1e6, UTC)
         names = sorted(name.decode() for name in await redis.smembers(keys.BUDGETS))  # type: ignore[misc]
-        budgets = tuple([await _budget(queue, name, now) for name in names])
+        budgets = tuple([await _budget(queue, name, now, caps) for name in names])
         jobs, to_be_ended = await redis.zcard(keys.QUEUE), await redis.zcard(keys.DUE)
         leased = await _leased(redis)
         ready = min(jobs - leased, to_be_ended + sum(sum(budget.lanes.values()) for budget in budgets))
@@ -146,13 +147,13 @@ async def read_overview(redis: Redis, *, runs: int) -> Overview:
             to_be_ended=to_be_ended,
             budgets=budgets,
             workers=await _workers(redis, now),
-            runs=await _runs(queue, now, runs),
-            spend=await _spend(redis),
+            runs=await _runs(queue, now, runs, caps),
+            spend=await queue.spend(),
         )
 
 
-async def _budget(queue: Queue, name: str, now: datetime) -> BudgetView:
-    backlog = await queue.backlog(name, sample=_SAMPLE)
+async def _budget(queue: Queue, name: str, now: datetime, caps: Sequence[SpendCap]) -> BudgetView:
+    backlog = await queue.backlog(name, caps=caps, sample=_SAMPLE)
     async with queue.redis.pipeline(transaction=False) as pipeline:
         pipeline.hgetall(keys.BUDGET + name)
         for lane in range(1, len(Lane) + 1):
@@ -243,12 +244,7 @@ def _time(value: Any) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-async def _spend(redis: Redis) -> dict[str, str]:
-    stored = await redis.hgetall(keys.SPEND)  # type: ignore[misc]
-    return {name.decode("utf-8", "replace"): entry.decode("utf-8", "replace") for name, entry in stored.items()}
-
-
-async def _runs(queue: Queue, now: datetime, limit: int) -> tuple[RunView, ...]:
+async def _runs(queue: Queue, now: datetime, limit: int, caps: Sequence[SpendCap]) -> tuple[RunView, ...]:
     if limit == 0:
         return ()
     redis = queue.redis
@@ -258,7 +254,7 @@ async def _runs(queue: Queue, now: datetime, limit: int) -> tuple[RunView, ...]:
             pipeline.pttl(name)
         left = await pipeline.execute() if names else []
     newest = sorted(zip(left, names, strict=True), reverse=True)[:limit]
-    return tuple([await _run(queue, name, now - _KEPT + timedelta(milliseconds=ttl)) for ttl, name in newest])
+    return tuple([await _run(queue, name, now - _KEPT + timedelta(milliseconds=ttl), caps) for ttl, name in newest])
 
 
 _KEPT: Final = timedelta(days=30)
@@ -268,7 +264,7 @@ _RUN_STATUSES: Final = ("succeeded", "failed", "cancelled", "expired")
 _RUN_COUNTS: Final = ("submitted", *_RUN_STATUSES, "input_tokens", "output_tokens", "cost_nano_usd")
 
 
-async def _run(queue: Queue, name: str, last_change: datetime) -> RunView:
+async def _run(queue: Queue, name: str, last_change: datetime, caps: Sequence[SpendCap]) -> RunView:
     stored = await queue.redis.hmget(name, list(_RUN_COUNTS))  # type: ignore[misc]
     counts = {field: int(value) for field, value in zip(_RUN_COUNTS, stored, strict=True) if value is not None}
     view = RunView(
@@ -281,7 +277,7 @@ async def _run(queue: Queue, name: str, last_change: datetime) -> RunView:
         last_change=last_change,
         time_left_ms=None,
     )
-    return replace(view, time_left_ms=_whole_ms(await run_time_left(queue, view.id))) if view.open else view
+    return replace(view, time_left_ms=_whole_ms(await run_time_left(queue, view.id, caps))) if view.open else view
 
 
 def _whole_ms(left: timedelta | None) -> int | None:

@@ -12,7 +12,6 @@ import click
 from producers.cli.console import complain, show_problems
 from promptmill.errors import BadFile, MissingExtra, PromptmillError
 
-EXIT_FAILED: Final = 1
 EXIT_BAD_INPUT: Final = 2
 EXIT_INTERRUPTED: Final = 130
 
@@ -43,7 +42,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "doctor": Entry("Look", f"{_HERE}.doctor", "Check Redis, store, key, clock and limits; say what to do."),
     "cancel": Entry("Intervene", f"{_HERE}.cancel", "Stop jobs, or a whole run."),
     "resume": Entry("Intervene", f"{_HERE}.resume", "Let a budget go on that is parked, paused or out."),
-    "dead": Entry("Intervene", f"{_HERE}.dead", "Dead letters: list, show, redrive, purge.", extra="store"),
+    "dead": Entry("Intervene", f"{_HERE}.dead", "Dead letters: list, show, redrive, edit, purge.", extra="store"),
     "db": Entry("Intervene", f"{_HERE}.db", "The result store's schema.", extra="store"),
     "simulate": Entry(
         "Try out", "promptmill.testing.simulator.cli", "A simulator of the Claude API on this machine.", "simulator"

@@ -43,7 +43,7 @@ def status(as_json: bool, runs: int) -> None:  # noqa: FBT001 - click's way
     out while the provider answers nobody or refuses the account: one request at every interval then finds out whether
     that is over (`promptmill resume` lets all go on at once). A worker that has said nothing for 15 s is gone: its jobs
     come due by themselves. The time left is that of what is there now, as if nothing more came in; it is unknown
-    without a worker, or while a budget is parked or out.
+    without a worker, while a budget is parked or out, and where a cap on spending is reached.
     """
     settings = load_settings()
     with reachable_queue(settings) as address:
@@ -54,43 +54,48 @@ def status(as_json: bool, runs: int) -> None:  # noqa: FBT001 - click's way
             {**cap.model_dump(mode="json"), "spent_usd": str(spent), "is_reached": spent >= cap.usd}
             for cap, spent in caps
         ]
+        counted = letters if isinstance(letters, int) else None
         print_json(
-            {**overview.to_json(), "redis": hide_password(address.url), "dead_letters": letters, "caps": caps_json}
+            {**overview.to_json(), "redis": hide_password(address.url), "dead_letters": counted, "caps": caps_json}
         )
         return
     _show(terminal(), overview, letters, address, caps)
 
 
-async def _read(address: QueueAddress, runs: int) -> tuple[Overview, str]:
+async def _read(address: QueueAddress, runs: int) -> tuple[Overview, int | str]:
     redis = connect(address.url)
     try:
-        overview = await read_overview(redis, runs=runs)
+        overview = await read_overview(redis, runs=runs, caps=address.settings.caps)
     finally:
         await redis.aclose()
     return overview, await _count_letters(address.settings)
 
 
-async def _count_letters(settings: Settings) -> str:
+async def _count_letters(settings: Settings) -> int | str:
     """Return how many dead letters are open, or why nobody knows: the rest is worth showing all the same."""
     try:
         from promptmill.store import ResultStore  # noqa: PLC0415 - an extra, which `status` can do without
 
         async with await ResultStore.open(settings.store, migrate=False) as store:
             if await store.schema_version() is None:
-                return "0"
-            return f"{await store.count_dead_letters():,}"
+                return 0
+            return await store.count_dead_letters()
     except PromptmillError as error:
         return f"unknown: {error}"
 
 
 def _show(
-    console: Console, overview: Overview, letters: str, address: QueueAddress, caps: list[tuple[SpendCap, Decimal]]
+    console: Console,
+    overview: Overview,
+    letters: int | str,
+    address: QueueAddress,
+    caps: list[tuple[SpendCap, Decimal]],
 ) -> None:
     kind = "embedded Valkey" if address.embedded else "Redis"
     console.print(f"{kind} at {hide_password(address.url)}", style="dim")
     console.print(
         f"{overview.jobs:,} jobs queued: {overview.ready:,} ready, {overview.waiting:,} waiting, "
-        f"{overview.leased:,} leased;  dead letters: {letters}"
+        f"{overview.leased:,} leased;  dead letters: {f'{letters:,}' if isinstance(letters, int) else letters}"
     )
     if overview.to_be_ended:
         console.print(f"{overview.to_be_ended:,} of the ready ones are cancelled or expired and need no request")

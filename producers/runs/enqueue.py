@@ -94,5 +94,5 @@ async def enqueue_file(
         there_already=answers[Submitted.THERE_ALREADY] + answers[Submitted.ENDED_ALREADY],
         skipped=checked.bad,
         problems=checked.problems,
-        time_left=await run_time_left(queue, run),
+        time_left=await run_time_left(queue, run, settings.caps),
     )

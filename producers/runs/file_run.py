@@ -116,6 +116,7 @@ class FileRun:
             queue=queue,
             demand=checked.demand,
             budget=self._budget,
+            caps=settings.caps,
             skipped=checked.bad,
         )
         self._record = Run(

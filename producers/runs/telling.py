@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -15,6 +15,7 @@ from producers.runs.foresight import RunForesight
 from producers.runs.ledger import Ledger
 from producers.runs.progress import Phase, RateMeter, RunProgress
 from producers.runs.window import Window
+from promptmill.caps import SpendCap
 from promptmill.errors import QueueUnavailable
 from promptmill.queue import Queue
 from promptmill.results import Status
@@ -55,6 +56,7 @@ class Teller:
         queue: Queue,
         demand: Demand,
         budget: float,
+        caps: Sequence[SpendCap],
         skipped: int,
     ) -> None:
         self._throttle = throttle
@@ -65,6 +67,7 @@ class Teller:
         self._demand = demand
         self._model_classes = demand.model_classes
         self._budget = budget
+        self._caps = caps
         self._skipped = skipped
         self._loop = asyncio.get_running_loop()
         self._meter = RateMeter()
@@ -97,7 +100,7 @@ class Teller:
             self._look_ahead_at = self._loop.time() + LOOK_AHEAD_EVERY.total_seconds()
 
     async def _look_ahead(self) -> None:
-        backlogs = {name: await self._queue.backlog(name) for name in self._model_classes}
+        backlogs = {name: await self._queue.backlog(name, caps=self._caps) for name in self._model_classes}
         left = self._foresight.look(backlogs, self._spent, len(self._window))
         self._finish = None if left is None else self._loop.time() + left.total_seconds()
         now = datetime.fromtimestamp(max(backlog.now for backlog in backlogs.values()) / 1000, UTC)

@@ -6,8 +6,8 @@ import asyncio
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import IntEnum
 from typing import Any, Final
@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 from redis.asyncio import Redis
 
-from promptmill.caps import NANO, CapReached, SpendCap
+from promptmill.caps import NANO, CapReached, SpendCap, parked_lanes
 from promptmill.errors import LeaseLost
 from promptmill.foresight import Backlog
 from promptmill.pacing import DIMENSIONS, Charge, Pace, Reading
@@ -245,14 +245,28 @@ class Queue:
         """Let a model class go on at once, at its whole rate, whatever kept it back."""
         await self.block(model_class, timedelta(0), "")
 
-    async def backlog(self, model_class: str, *, before: str | None = None, sample: int = SAMPLE) -> Backlog:
+    async def backlog(
+        self, model_class: str, *, before: str | None = None, caps: Sequence[SpendCap] = (), sample: int = SAMPLE
+    ) -> Backlog:
         """Return what is queued for a model class; in the lane of the job `before` only what goes before that job.
+
+        It says which lanes wait because one of `caps` is reached.
 
         Where more jobs are queued than `sample`, their cost is estimated: the mean is off by about the deviation of
         single costs over the root of `sample`. Raises QueueUnavailable.
         """
         answer = await self._run("backlog", self._now(), model_class, sample, "" if before is None else key_of(before))
-        return read_backlog(model_class, answer)
+        backlog = read_backlog(model_class, answer)
+        if not caps:
+            return backlog
+        now = datetime.fromtimestamp(backlog.now / 1000, UTC)
+        return replace(backlog, parked_lanes=parked_lanes(caps, await self.spend(), now, model_class))
+
+    async def spend(self) -> dict[str, str]:
+        """Return what was spent in the present hour and day, as `SpendCap.spent` reads it. Raises QueueUnavailable."""
+        with redis_errors():
+            stored = await self.redis.hgetall(keys.SPEND)  # type: ignore[misc]
+        return {name.decode("utf-8", "replace"): entry.decode("utf-8", "replace") for name, entry in stored.items()}
 
     async def leave(self, worker: str) -> None:
         """Strike a worker that stops from the list of those that can be woken."""

@@ -102,7 +102,7 @@ async def _read(settings: Settings) -> _Fleet:
             with redis_errors():
                 for raw in await redis.smembers(keys.BUDGETS):  # type: ignore[misc]
                     name = raw.decode("utf-8", "replace")
-                    fleet.classes[name] = await _read_class(redis, name)
+                    fleet.classes[name] = await _read_class(redis, name, settings)
             fleet.redis_is_up = True
     except (PromptmillError, TimeoutError):
         fleet.classes.clear()
@@ -117,8 +117,8 @@ async def _read(settings: Settings) -> _Fleet:
     return fleet
 
 
-async def _read_class(redis: Redis, name: str) -> _ModelClass:
-    backlog = await Queue(redis).backlog(name)
+async def _read_class(redis: Redis, name: str, settings: Settings) -> _ModelClass:
+    backlog = await Queue(redis).backlog(name, caps=settings.caps)
     async with redis.pipeline(transaction=False) as pipeline:
         pipeline.hgetall(keys.BUDGET + name)
         for number in range(1, len(Lane) + 1):

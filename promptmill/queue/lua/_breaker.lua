@@ -141,8 +141,8 @@ local function step_back(record)
   if last then record.order = math.max(record.order, tonumber(last) + 1) end
 end
 
--- How long (ms) a job that failed has to wait for its retry; one that is answered gives its place back. Whoever waits at
--- a screen does not wait for that.
+-- How long (ms) a job that failed has to wait for its retry; one that is answered gives its place back. Whoever waits
+-- at a screen does not wait for that.
 local function retry_wait(budget, record, now, share)
   if not budget.requests_rate then return 0 end
   put(budget, 'retry_step', 60000 / (budget.requests_rate * share))

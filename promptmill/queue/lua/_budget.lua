@@ -84,9 +84,9 @@ local function begin_ramp(budget, now)
   budget.ramp_from, budget.ramp_share, budget.ramp_growth = now, START_SHARE, growth
 end
 
--- At a share of the rate everything takes so much longer to come back, but never longer than what the share withholds in
--- all until it has grown: a long prompt is not put off by its length. What may go after a rest stays the same time, so that
--- a slot which was announced opens then, however the share grows meanwhile.
+-- At a share of the rate everything takes so much longer to come back, but never longer than what the share withholds
+-- in all until it has grown: a long prompt is not put off by its length. What may go after a rest stays the same time,
+-- so that a slot which was announced opens then, however the share grows meanwhile.
 local function charge(budget, cost, now)
   begin_ramp(budget, now)
   local share, withheld = share_at(budget, now), 0
@@ -107,8 +107,8 @@ local function is_owed(budget, lane, now)
   return tat ~= nil and tat <= now
 end
 
--- A job takes as much of a lane's time as its scarcest dimension needs to come back. What a lane got because nobody else
--- wanted it is no debt: a night of full speed would leave it without its share for weeks. Nor does it save up more
+-- A job takes as much of a lane's time as its scarcest dimension needs to come back. What a lane got because nobody
+-- else wanted it is no debt: a night of full speed would leave it without its share for weeks. Nor does it save up more
 -- than one job while it rests or while the slots of others are under way.
 local function charge_lane(budget, record, cost, now)
   local took = 0

@@ -26,8 +26,8 @@ local function scaled(d, rate, burst, by)
   return rate * by, d == 'requests' and 1 + (burst - 1) * by or math.max(1, burst * by)
 end
 
--- What the provider's bucket holds now, reckoned from the newest answer: what came in since, less what we charged since.
--- nil where nobody knows: while a bucket could have been filled twice others may have done anything.
+-- What the provider's bucket holds now, reckoned from the newest answer: what came in since, less what we charged
+-- since. nil where nobody knows: while a bucket could have been filled twice others may have done anything.
 local function level_at(budget, d, now)
   local depth, left = budget[d .. '_depth'], budget[d .. '_left']
   if not depth or not left or depth < LEAST_DEPTH[d] then return nil end
@@ -64,8 +64,9 @@ local function burst_at(budget, d, now)
   return math.max(burst, 1 + budget[d .. '_rate'] * LATE_MS / 60000)
 end
 
--- How fast a dimension goes. Below half of its depth something else is drinking from the bucket: that gets its part, and
--- there is always a reserve for what it asks next. Where the bucket is deep this holds the pace, and headroom need not.
+-- How fast a dimension goes. Below half of its depth something else is drinking from the bucket: that gets its part,
+-- and there is always a reserve for what it asks next. Where the bucket is deep this holds the pace, and headroom need
+-- not.
 -- Returns the rate, the share of it that is kept to, and how far (ms) the bucket is below its half.
 local function pace_at(budget, d, now)
   local level, rate = level_at(budget, d, now), budget[d .. '_rate']

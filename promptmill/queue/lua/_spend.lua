@@ -1,5 +1,5 @@
 -- What was spent, and which lanes rest because of it. The hash promptmill:spend holds
---   <period>:<lane>:<model class>   number of the period ('hour' or 'day', counted from the epoch), nano-USD spent in it
+--   <period>:<lane>:<model class>   number of the period ('hour' or 'day', counted from the epoch), nano-USD of it
 --   told:<cap>                      number of the period in which somebody was told that this cap is reached
 -- What is counted is everybody's; a cap binds the workers whose settings have it. The sum is known when answers have
 -- come, so what is in flight when a cap is reached goes beyond it, and nothing else does.

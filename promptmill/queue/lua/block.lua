@@ -3,8 +3,8 @@
 -- ARGV  1 now (ms, or '')   2 model class   3 for how long (ms; 0 lifts a block, and closes an open breaker)   4 reason
 --       5 id of the leased job whose request was refused, or ''
 -- Returns until when (ms) the budget is blocked. A shorter block never cuts a longer one.
--- After a refusal the budget goes on at half its rate and comes back evenly. The pause needs no jitter against all coming
--- back at once: nobody sends but who is granted a slot here, and slots open one after the other.
+-- After a refusal the budget goes on at half its rate and comes back evenly. The pause needs no jitter against all
+-- coming back at once: nobody sends but who is granted a slot here, and slots open one after the other.
 local now, for_ms = clock(ARGV[1]), tonumber(ARGV[3])
 local LEAST_SHARE = 1 / 16
 run_when_full()

@@ -85,8 +85,8 @@ local function first_of(class, lane)
   end
 end
 
--- Lanes that are owed a share of the budget go before those above them. What is owed is as urgent as lane 1. Where a cap
--- is reached nobody goes.
+-- Lanes that are owed a share of the budget go before those above them. What is owed is as urgent as lane 1. Where a
+-- cap is reached nobody goes.
 local function head(class, budget)
   for lane = 2, 3 do
     if budget and not is_open(budget) and is_owed(budget, lane, now) and not is_parked(reached, lane, class) then

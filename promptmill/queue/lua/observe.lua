@@ -5,7 +5,7 @@
 --       units a minute, units left ('' where the answer does not say)
 -- Returns {dimension, what was thought, what the provider says} for each limit that is news.
 local WINDOW_MS = 10000      -- over which use by others is measured: shorter ones drown in rounding
-local WEIGHT = 0.2           -- of the newest measurement: answers are charged here at once, there while they are generated
+local WEIGHT = 0.2           -- of the newest measurement: answers are charged here at once, there as they are generated
 local NOBODY = 0.02          -- a full bucket hides so much of it at most
 local HALF_LIFE_MS = 3600000 -- of a depth that is not seen again
 local ROUNDED = { requests = 0, input = 500, output = 500 } -- token remainders are to the nearest thousand

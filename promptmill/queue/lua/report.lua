@@ -8,9 +8,9 @@
 --       10 after how long jobs ask another model (ms), or '' where no other could help
 --       11 how long a budget may be out before its failures use up attempts again (ms)
 --       12 share of the rate that retries may take
--- Returns {'OK', whether the job is to blame, whether the breaker is open, whether that is news, ms until the retry}, or
--- {'LEASE_LOST'}. It opens when enough requests in a row came to nothing, for longer than answers take; or at once where
--- the account is refused.
+-- Returns {'OK', whether the job is to blame, whether the breaker is open, whether that is news, ms until the retry},
+-- or {'LEASE_LOST'}. It opens when enough requests in a row came to nothing, for longer than answers take; or at once
+-- where the account is refused.
 local now, outcome, effect = clock(ARGV[1]), ARGV[4], ARGV[5]
 run_when_full()
 local record = leased_record(ARGV[2], ARGV[3])

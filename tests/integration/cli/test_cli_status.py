@@ -122,6 +122,23 @@ def test_caps_on_spending_tell_what_is_left_and_which_of_them_parks(machine):
     assert third[6:10] == ["2.5000", "reached;", "over", "in"]
 
 
+def test_nobody_knows_the_time_left_of_a_lane_or_a_run_that_a_cap_has_parked(machine, make_job):
+    machine.submit(make_job("o", run="r", lane=Lane.OVERNIGHT), make_job("s"))
+    machine.configure("haiku-5-5")
+    machine.on_queue(_a_worker_waits)
+    machine.on_queue(lambda queue: note_last_jobs(queue.redis, "r", ["o"]))
+    free = status(machine)
+    assert None not in free["budgets"][0]["time_left_ms"].values()
+    assert free["runs"][0]["time_left_ms"] is not None
+    Path("promptmill.toml").write_text('[[caps]]\nusd = 1\nper = "day"\nlane = "overnight"\n')
+    day = int(datetime.now(UTC).timestamp()) // 86_400
+    machine.on_queue(lambda queue: queue.redis.hset(keys.SPEND, "day:3:opus-5", f"{day} 1000000000"))
+    parked = status(machine)
+    assert parked["budgets"][0]["time_left_ms"]["overnight"] is None
+    assert parked["budgets"][0]["time_left_ms"]["standard"] is not None
+    assert parked["runs"][0]["time_left_ms"] is None
+
+
 def test_a_budget_tells_what_the_provider_says_of_it(machine):
     machine.configure("haiku-5-5")
     (budget,) = status(machine)["budgets"]
@@ -263,7 +280,8 @@ def test_a_run_that_was_enqueued_as_a_whole_is_done_with_the_last_job_of_its_lan
 def test_dead_letters_are_counted(machine, moment):
     letters = [DeadLetter(f"j{n}", "not_found", "no such model", b"{}", moment, 1, redrivable=True) for n in range(3)]
     machine.on_store(lambda store: store.record(letters))
-    assert status(machine)["dead_letters"] == "3"
+    assert status(machine)["dead_letters"] == 3
+    assert "dead letters: 3" in machine.run("status").stdout
 
 
 def test_a_store_that_cannot_be_read_does_not_hide_the_queue(machine, monkeypatch):
@@ -271,6 +289,7 @@ def test_a_store_that_cannot_be_read_does_not_hide_the_queue(machine, monkeypatc
     shown = machine.run("status")
     assert shown.exit_code == 0
     assert "dead letters: unknown: the result store at" in shown.stdout
+    assert status(machine)["dead_letters"] is None
 
 
 def test_a_redis_that_does_not_answer_is_one_line_and_exit_code_2(machine, monkeypatch):

@@ -144,13 +144,21 @@ def test_a_running_job_is_answered_when_calls_usually_are_and_later_than_that_no
         backlog(None, standard=Work(1)),
         replace(backlog(ONE_A_SECOND, standard=Work(1)), free_slots=False),
         replace(backlog(replace(ONE_A_SECOND, blocked_until=NOW + 30_000), standard=Work(1)), reason="bad_key"),
+        replace(backlog(ONE_A_SECOND, standard=Work(1)), parked_lanes=frozenset({Lane.STANDARD})),
     ],
-    ids=["no limits", "no worker", "parked"],
+    ids=["no limits", "no worker", "parked", "cap reached"],
 )
 def test_what_nobody_knows_is_not_guessed(seen):
     assert lane_left(seen, Lane.STANDARD) is None
     assert job_left(seen, Lane.STANDARD) is None
     assert lane_left(seen, Lane.OVERNIGHT) == timedelta(0)
+
+
+def test_who_waits_for_a_cap_takes_nothing_from_the_lanes_below():
+    both = backlog(ONE_A_SECOND, standard=Work(100), overnight=Work(10))
+    alone = backlog(ONE_A_SECOND, overnight=Work(10))
+    parked = replace(both, parked_lanes=frozenset({Lane.STANDARD}))
+    assert lane_left(parked, Lane.OVERNIGHT) == lane_left(alone, Lane.OVERNIGHT) != lane_left(both, Lane.OVERNIGHT)
 
 
 def test_a_parked_budget_tells_when_somebody_looks_again():

@@ -172,6 +172,8 @@ def test_an_option_that_does_not_exist_is_refused():
         ("GRACE", "-1", "grace: Input should be greater than or equal to 0 seconds"),
         ("LOG_LEVEL", "loud", "log_level: Input should be 'debug', 'info', 'warning' or 'error'"),
         ("LOG_CONTENT", "maybe", "log_content: Input should be a valid boolean"),
+        ("METRICS_ADDRESS", "9464", "metrics_address: expected HOST:PORT, got '9464'"),
+        ("QUALITY_PLUGINS", '["ours"]', "quality_plugins.0: expected module:attribute, got 'ours'"),
         ("BUDGETS", "{", 'error parsing value for field "budgets"'),
         ("BUDGETS", "[" * 100_000, "budgets: expected a JSON object, got one that is nested without end"),
         ("BUDGETS", "[]", "budgets: Input should be a valid dictionary"),

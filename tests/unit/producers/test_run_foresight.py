@@ -44,7 +44,7 @@ class SimulatedRun:
 
     def look(self) -> timedelta | None:
         spent = Spent(100 * int(self.ended), self.tokens * int(self.ended))
-        backlog = Backlog(self.now, self.budget, self.reason, self.free_slots)
+        backlog = Backlog(self.now, self.budget, self.reason, free_slots=self.free_slots)
         return self.foresight.look({CLASS: backlog}, spent, self.lines - int(self.ended))
 
     def pass_by(self, seconds: int, lines_a_second: float) -> Iterator[timedelta | None]:
