@@ -119,19 +119,13 @@ class Endings:
     def answered(self, work: Work, exchange: Exchange, attempts: tuple[Attempt, ...]) -> Ending:
         """Return the end of a job whose last attempt was answered."""
         message, attempt = exchange.message or {}, attempts[-1]
-        text = text_of(message)
-        answer = Answer(
-            text=text,
-            message=message,
-            stop_reason=message.get("stop_reason"),
-            output_tokens=attempt.usage.output_tokens if attempt.usage else None,
-        )
+        answer = Answer.from_message(message)
         result = self._result(
             work,
             Status.SUCCEEDED,
             attempts,
             model=str(message.get("model") or attempt.model),
-            text=text,
+            text=answer.text,
             message=message,
             usage=attempt.usage,
             quality=self._spared(work, "quality", lambda: self._measure(work, answer)),
@@ -150,7 +144,7 @@ class Endings:
             Status.FAILED,
             attempts,
             model=attempt.model,
-            text=None if message is None else text_of(message),
+            text=None if message is None else Answer.from_message(message).text,
             message=message,
             usage=attempt.usage,
             error=failure,
@@ -299,15 +293,3 @@ def used_by(claim: Claim, attempt: Attempt, settings: Settings) -> Cost | None:
     if policy.billed:
         return None
     return Cost(1, 0 if policy.unread else claim.reserved.input, 0)
-
-
-def text_of(message: dict[str, Any]) -> str:
-    """Return the text blocks of a Message, joined; thinking and tool calls are not text."""
-    blocks = message.get("content")
-    if not isinstance(blocks, list):
-        return ""
-    return "".join(
-        block["text"]
-        for block in blocks
-        if isinstance(block, dict) and block.get("type") == "text" and isinstance(block.get("text"), str)
-    )

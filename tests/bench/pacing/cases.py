@@ -255,5 +255,5 @@ CASES: tuple[Case, ...] = (
         waiting=20_000,
         heavy=True,
     ),
-    # The finish predicted after 10 % of a run stands here once foresight is measured: the last row of the table.
+    # The finish predicted after a tenth of a run is measured in simulated hours alone: test_virtual_foresight.py.
 )
