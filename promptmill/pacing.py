@@ -160,7 +160,7 @@ class Bucket:
         depth = None if self.depth is None else self.depth * limit / before
         return replace(self, limit=limit, depth=depth, since=None)
 
-    def told(self, left: float, spent: float, at: float, *, limit: float, age_ms: float, full_margin: float) -> Bucket:
+    def told(self, left: float, spent: float, at: float, *, limit: float, age_ms: float) -> Bucket:
         """Return the bucket after an answer to a request of `at`, `age_ms` after the one before."""
         depth = left if self.depth is None else self.depth
         depth = max(left, left + (depth - left) * 0.5 ** (age_ms / HALF_LIFE_MS))
@@ -170,10 +170,11 @@ class Bucket:
         began, first, spent_first = self.since
         if at - began < WINDOW_MS:
             return told
-        # What came in and neither was charged by us nor is left went to others, or ran over where the bucket was full.
-        came = limit * (at - began) / MS_PER_MINUTE
-        share = (came - (spent - spent_first) - (left - first)) / came
-        bounded = min(first, left) > 0 and max(first, left) < depth - full_margin
+        # What came in and neither was charged by us nor is left went to others, or ran over: so it tells only where the
+        # bucket could not have become full by what came in.
+        came, ours = limit * (at - began) / MS_PER_MINUTE, spent - spent_first
+        share = (came - ours - (left - first)) / came
+        bounded = min(first, left) > 0 and first + came - ours <= depth
         known = bounded or abs(share) <= NOBODY
         mean = share if self.others is None else self.others + WEIGHT * (share - self.others)
         return replace(told, since=(at, left, spent), others=max(0.0, min(1.0, mean)) if known else None)
@@ -332,8 +333,7 @@ class Budget:
                 buckets[d] = replace(buckets[d], left=None)
                 continue
             left = min(max(0, reading.remaining - ROUNDED[d]), limit)
-            spent, margin = getattr(charge.spent, d), LEAST_DEPTH[d] / 2
-            buckets[d] = buckets[d].told(left, spent, charge.at, limit=limit, age_ms=age_ms, full_margin=margin)
+            buckets[d] = buckets[d].told(left, getattr(charge.spent, d), charge.at, limit=limit, age_ms=age_ms)
         return replace(self, paces=of, buckets=buckets, seen_at=charge.at)
 
     def block(self, reason: str, now: float, until: float, *, charged_at: float) -> Budget:

@@ -43,14 +43,16 @@ local function relimit(d, limit)
   forget(d .. '_since')
 end
 
--- What came in and neither was charged by us nor is left went to others, or ran over where the bucket was full.
+-- What came in and neither was charged by us nor is left went to others, or ran over: so it tells only where the bucket
+-- could not have become full by what came in.
 local function estimate_others(d, left)
-  local since, limit, full = budget[d .. '_since'], limit_of(budget, d), budget[d .. '_depth'] - LEAST_DEPTH[d] / 2
+  local since, limit = budget[d .. '_since'], limit_of(budget, d)
   if since and sent_at - since < WINDOW_MS then return end
   if since then
     local first, came = budget[d .. '_since_left'], limit * (sent_at - since) / 60000
-    local share = (came - (spent[d] - budget[d .. '_since_mark']) - (left - first)) / came
-    local bounded = first > 0 and left > 0 and math.max(first, left) < full
+    local ours = spent[d] - budget[d .. '_since_mark']
+    local share = (came - ours - (left - first)) / came
+    local bounded = first > 0 and left > 0 and first + came - ours <= budget[d .. '_depth']
     if bounded or math.abs(share) <= NOBODY then
       local mean = budget[d .. '_others'] or share
       set(d .. '_others', string.format('%.6f', math.max(0, math.min(1, mean + WEIGHT * (share - mean)))))

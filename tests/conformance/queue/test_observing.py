@@ -292,6 +292,11 @@ async def test_use_by_others_is_unknown_while_the_bucket_may_be_running_over(ben
     assert await others(bench, 500, 500) is None
 
 
+async def test_use_by_others_is_unknown_where_a_large_request_of_ours_hides_that_the_bucket_is_full(bench):
+    """Each answer is seen just after its own request: what came in between may have run over."""
+    assert await others(bench, 420, 420) is None
+
+
 async def test_use_by_others_is_unknown_where_the_bucket_was_empty(bench):
     assert await others(bench, 0, 0) is None
 
