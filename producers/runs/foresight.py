@@ -31,7 +31,7 @@ _MOST_SAMPLES: Final = 128
 
 
 class Pace:
-    """How fast the lines of one lane go: budget time used, over budget time that passed.
+    """How fast the lines of one model class go: budget time used, over budget time that passed.
 
     While the budget rests no such time passes, and less while it comes back to its rate: a pause says nothing about
     what comes after it. Measured over the later half since the first line went, so that what was is forgotten.
@@ -94,7 +94,7 @@ class RunForesight:
 
     def __init__(self, demand: Demand) -> None:
         self._demand = demand
-        self._paces: dict[tuple[str, Lane], Pace] = {}
+        self._paces: dict[str, Pace] = {}
 
     def look(self, backlogs: Mapping[str, Backlog], spent: Spent, in_queue: int) -> timedelta | None:
         """Return the time left, or None where nobody can know.
@@ -103,9 +103,13 @@ class RunForesight:
         many of the open ones are in Redis.
         """
         longest = 0.0
+        by_class: dict[str, dict[Lane, _Lines]] = {}
         for (model_class, lane), lines in self._lines(backlogs, spent, in_queue).items():
-            pace = self._paces.setdefault((model_class, lane), Pace())
-            left = _left_ms(pace, backlogs[model_class], lane, lines)
+            by_class.setdefault(model_class, {})[lane] = lines
+        for model_class, run in by_class.items():
+            if not any(lines.open.requests for lines in run.values()):
+                continue
+            left = _left_ms(self._paces.setdefault(model_class, Pace()), backlogs[model_class], run)
             if left is None:
                 return None
             longest = max(longest, left)
@@ -133,24 +137,32 @@ class RunForesight:
                 correction=correction,
             )
             for key, work in still_open.items()
-            if work.requests
+            if all_open.requests
         }
 
 
-def _left_ms(pace: Pace, backlog: Backlog, lane: Lane, lines: _Lines) -> float | None:
-    there, budget = backlog.lanes[lane], backlog.budget
-    running = min(there.running.requests, lines.queued)
-    under_way = _each(mul, there.running.mean * running, lines.correction)
-    pace.note(backlog, lines.used + under_way)
-    others = there.ready.mean * max(0.0, there.ready.requests - (lines.queued - running))
-    to_send = lines.open - under_way
-    usual_call = backlog.call_ms or 0.0
+def _left_ms(pace: Pace, backlog: Backlog, run: Mapping[Lane, _Lines]) -> float | None:
+    """Return how long the lines of one model class take (ms): what upper lanes are done with, the lowest one gets."""
+    lowest = max((lane for lane, lines in run.items() if lines.open.requests), key=tuple(Lane).index)
+    sent, to_send, before, usual_call = NOTHING, NOTHING, NOTHING, backlog.call_ms or 0.0
+    for lane, lines in run.items():
+        there = backlog.lanes[lane]
+        running = min(there.running.requests, lines.queued)
+        under_way = _each(mul, there.running.mean * running, lines.correction)
+        sent, to_send = sent + lines.used + under_way, to_send + (lines.open - under_way)
+        others = there.ready.mean * max(0.0, there.ready.requests - (lines.queued - running))
+        if lane is lowest:
+            before = others
+        else:
+            backlog = backlog.with_ready(lane, others)
+    pace.note(backlog, sent)
     if not to_send.requests:
         return usual_call
-    allowed = admitted_ms(backlog.with_ready(lane, to_send + others), lane)
+    budget, allowed = backlog.budget, admitted_ms(backlog.with_ready(lowest, to_send + before), lowest)
     if allowed is None or budget is None:
         return None
-    speed, belief = pace.measured(lambda work: work.budget_ms(budget.paces), lines.open.mean)
+    one = sum((lines.open for lines in run.values()), NOTHING).mean
+    speed, belief = pace.measured(lambda work: work.budget_ms(budget.paces), one)
     begins = max(backlog.now, budget.blocked_until)
     measured = begins - backlog.now + wall_ms(budget.ramp, begins, to_send.budget_ms(budget.paces) / max(speed, 1e-9))
     together = 1 / (belief / max(measured, 1.0) + (1 - belief) / max(allowed, 1.0))

@@ -125,6 +125,22 @@ def test_a_run_that_stands_still_although_it_could_go_is_not_promised_an_end():
     assert run.later(3_600, 0) is None
 
 
+def test_a_lower_lane_of_the_same_run_gets_what_the_upper_one_leaves():
+    """Its own pace so far says nothing: it has only had its least share."""
+    demand = Demand()
+    for number in range(1, 301):
+        demand.add(number, line(number, lane=Lane.STANDARD if number <= 200 else Lane.OVERNIGHT))
+    foresight, now, lefts = RunForesight(demand), START, []
+    budget = Budget(PACES, dict.fromkeys(PACES, START))
+    for ended in range(1, 191):  # one a second, a thousand tokens each; of the overnight ones every fiftieth
+        now += 1_000
+        demand.end(ended if ended % 50 else 200 + ended // 50)
+        spent = Spent(100 * ended, 1_000 * ended)
+        lefts.append(foresight.look({CLASS: Backlog(now, budget, None, True)}, spent, 300 - ended))
+    assert lefts[-1] / SECOND == pytest.approx(110, rel=0.05)
+    assert lefts[99] / SECOND == pytest.approx(200, rel=0.05)
+
+
 def test_who_did_not_look_for_a_while_measures_anew():
     run = SimulatedRun(10_000)
     run.later(60, 1.0)
