@@ -22,6 +22,8 @@ from promptmill.queue import Claim
 from promptmill.results import Attempt
 
 NAME: Final = "promptmill run_prompt"
+_VERSION: Final = version("promptmill")
+"""Looked up once: it is read from a file, and each request has two spans."""
 
 
 def start_exporting() -> Callable[[], None]:
@@ -116,4 +118,4 @@ def _text(value: Any) -> str | None:
 
 
 def _tracer() -> trace.Tracer:
-    return trace.get_tracer("promptmill", version("promptmill"))
+    return trace.get_tracer("promptmill", _VERSION)
