@@ -22,21 +22,20 @@ from typing import Any, Final
 import orjson
 import structlog
 from arq.connections import ArqRedis, RedisSettings
-from arq.constants import abort_jobs_ss, keep_cronjob_progress
+from arq.constants import abort_jobs_ss
 from arq.cron import CronJob
-from arq.jobs import serialize_result
 from arq.worker import Function, Worker
 
 from promptmill.errors import PromptmillError, QueueUnavailable
 from promptmill.pacing import paces
-from promptmill.queue import Claim, Disposition, Queue, Settlement, keys
+from promptmill.queue import Claim, Queue, keys
 from promptmill.queue.connection import connect, redis_errors
-from promptmill.results import Status
 from promptmill.settings import Settings
 from promptmill.tasks import end
-from promptmill.wire import FUNCTION, Unreadable, deserialize, serialize, unpack_envelope
+from promptmill.wire import FUNCTION, deserialize, serialize
 from worker import events
-from worker.calls import Stopped, StopReason
+from worker.calls import StopReason
+from worker.functions import FunctionRunner, function_of
 from worker.leases import Lease, LeaseKeeper
 from worker.logs import where
 
@@ -96,6 +95,9 @@ class PacedWorker(Worker):
         self._settings = settings
         self._queue = queue
         self._open_resources = open_resources
+        self._others = FunctionRunner(
+            queue, timeout_s=self.job_timeout_s, keep_result=settings.keep_result, say_crash=self._say_crash
+        )
         self._configured: set[str] = set()
         self._claim_numbers = itertools.count(1)
         self._wake = asyncio.Event()
@@ -263,8 +265,12 @@ class PacedWorker(Worker):
 
     def _start(self, claim: Claim, asked_at: float) -> None:
         lease = self.leases.hold(claim, asked_at=asked_at)
-        function = self._function_of(claim)
-        work = self._run_function(function, lease) if function else self.functions[FUNCTION].coroutine(self.ctx, lease)
+        function = function_of(claim, self.functions)
+        work = (
+            self._others.run(function, lease, self.ctx)
+            if function
+            else self.functions[FUNCTION].coroutine(self.ctx, lease)
+        )
         task = asyncio.create_task(work)
         self.tasks[claim.token] = task
         task.add_done_callback(lambda done: self._ended(lease, done))
@@ -290,54 +296,7 @@ class PacedWorker(Worker):
         except QueueUnavailable:
             return False
 
-    # what else arq runs ----------------------------------------------------------------------------------------------
-
-    def _function_of(self, claim: Claim) -> Function | CronJob | None:
-        """Return the arq function that a stranger's job names, if it is one of this worker's and not ours."""
-        if claim.disposition is not Disposition.FOREIGN or claim.payload is None:
-            return None
-        try:
-            name = unpack_envelope(claim.payload).function
-        except Unreadable:
-            return None
-        return None if name == FUNCTION else self.functions.get(name)
-
-    async def _run_function(self, function: Function | CronJob, lease: Lease) -> None:
-        """Run a cron job or another arq function under our lease, and leave its result as arq does."""
-        claim = lease.claim
-        envelope = unpack_envelope(claim.payload or b"")
-        started = datetime.now(UTC)
-        ctx = {**self.ctx, "job_id": claim.job_id, "job_try": claim.number, "enqueue_time": envelope.enqueued_at}
-        timeout = self.job_timeout_s if function.timeout_s is None else function.timeout_s
-        status, result = Status.SUCCEEDED, None
-        try:
-            async with asyncio.timeout(timeout):
-                result = await lease.call.run(function.coroutine(ctx, *envelope.args, **envelope.kwargs))
-        except Stopped as stopped:
-            if stopped.reason is not StopReason.CANCELLED:
-                return  # somebody else runs it, or will when its lease has run out
-            status, result = Status.CANCELLED, asyncio.CancelledError()
-        except Exception as error:  # noqa: BLE001 - a function's failure is its result
-            status, result = Status.FAILED, error
-            self._say_crash(claim.job_id, error)
-        data = serialize_result(
-            function=function.name,
-            args=envelope.args,
-            kwargs=envelope.kwargs,
-            job_try=claim.number,
-            enqueue_time_ms=int(envelope.enqueued_at.timestamp() * 1000),
-            success=status is Status.SUCCEEDED,
-            result=result,
-            start_ms=int(started.timestamp() * 1000),
-            finished_ms=int(time.time() * 1000),
-            ref=f"{claim.job_id}:{function.name}",
-            queue_name=keys.QUEUE,
-            job_id=claim.job_id,
-            serializer=serialize,
-        )
-        # A cron job's result is what keeps other workers from running the same minute again.
-        keep = max(timedelta(seconds=keep_cronjob_progress), self._settings.keep_result)
-        await self._queue.settle([Settlement(claim, status, data or b"", keep)])
+    # beside the jobs -------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
         """Run what arq does at each poll: cron jobs, the health check, abort requests."""
