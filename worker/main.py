@@ -58,6 +58,7 @@ def build_worker(
         recorder = Recorder(store, queue)
         stack.push_async_callback(recorder.close)
         worker.claiming_paused = lambda: recorder.store_is_away
+        worker.holds_answers = lambda: recorder.holds_answers
         observer = Observer(queue, settings)
         stack.push_async_callback(observer.close)
         pipeline = Pipeline(
