@@ -8,6 +8,7 @@ PromptmillError
 ├── Unavailable             something outside this process does not answer
 │   ├── QueueUnavailable    Redis
 │   └── StoreUnavailable    the result store
+│       └── StoreMissing    there is none at its address
 ├── StoreTooNew             the store was migrated by a later promptmill
 ├── MissingExtra            an optional package is needed for what was asked
 ├── LeaseLost               this worker no longer holds the job: it writes nothing (I2)
@@ -54,6 +55,10 @@ class QueueUnavailable(Unavailable):
 
 class StoreUnavailable(Unavailable):
     """The result store does not answer, or cannot write."""
+
+
+class StoreMissing(StoreUnavailable):
+    """There is no result store at its address: it was not made yet, or somebody moved or deleted it."""
 
 
 class StoreTooNew(PromptmillError):  # noqa: N818

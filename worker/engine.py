@@ -91,6 +91,8 @@ class PacedWorker(Worker):
         self.leases = LeaseKeeper(queue, settings.lease)
         self.claiming_paused: Callable[[], bool] = lambda: False
         """Asked before each claim; true while the result store is away."""
+        self.holds_answers: Callable[[], bool] = lambda: False
+        """Asked before jobs are given up at the end; true while there are answers that are not in the store yet."""
         self._orphaned = orphaned
         self._settings = settings
         self._queue = queue
@@ -183,9 +185,9 @@ class PacedWorker(Worker):
             lease.call.stop(StopReason.SHUTDOWN)
         while running := set(self.tasks.values()):
             _, waiting = await asyncio.wait(running, timeout=self._settings.lease.total_seconds())
-            # Without the store an answer would be lost, so that is waited for. Without Redis nothing is: every row is
-            # committed, and the jobs come due by themselves.
-            if waiting and not self.claiming_paused():
+            # An answer that is not in the store yet would be lost, so that is waited for: also while the store takes
+            # its time to say that it cannot. Without Redis nothing would: jobs come due by themselves.
+            if waiting and not self.holds_answers():
                 await end(*waiting)
 
     def handle_sig(self, signum: Signals) -> None:

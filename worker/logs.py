@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import traceback
 import warnings
 from pathlib import PurePath
+from typing import Any, BinaryIO, TextIO, cast
 
 import orjson
 import structlog
@@ -22,10 +24,10 @@ def configure_logs(settings: Settings) -> None:
     logger_factory: structlog.BytesLoggerFactory | structlog.WriteLoggerFactory
     if settings.log_format == "json":
         renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=orjson.dumps)]
-        logger_factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
+        logger_factory = structlog.BytesLoggerFactory(cast("BinaryIO", _Spared(sys.stderr.buffer)))
     else:
         renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-        logger_factory = structlog.WriteLoggerFactory(sys.stderr)
+        logger_factory = structlog.WriteLoggerFactory(cast("TextIO", _Spared(sys.stderr)))
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -39,6 +41,24 @@ def configure_logs(settings: Settings) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     # The SDK's stream helper has pydantic say what in an answer is not of the documented kind, and quote it (I7).
     warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
+
+
+class _Spared:
+    """A stream that loses lines where it cannot take them, because its disk is full or whoever read it is gone.
+
+    An exception out of a log call would end the job that it is about, after it was paid for.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, line: Any) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(line)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def where(error: BaseException) -> str:

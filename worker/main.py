@@ -37,8 +37,11 @@ def build_worker(
     burst: bool = False,
     handle_signals: bool = True,
     orphaned: Callable[[], bool] = lambda: False,
+    makes_store: bool = True,
 ) -> PacedWorker:
     """Return a worker for the Redis that `settings` name; it stops by itself once it is `orphaned`.
+
+    Where there is no result store it makes one, or refuses to begin.
 
     Raises BadSettings where they name no Redis, no key, or a plug-in that cannot be had.
     """
@@ -53,11 +56,12 @@ def build_worker(
     async def open_resources(
         worker: PacedWorker, stack: contextlib.AsyncExitStack
     ) -> Callable[[Lease], Awaitable[None]]:
-        store = await stack.enter_async_context(await ResultStore.open(settings.store))
+        store = await stack.enter_async_context(await ResultStore.open(settings.store, make=makes_store))
         provider = await stack.enter_async_context(Provider(settings))
         recorder = Recorder(store, queue)
         stack.push_async_callback(recorder.close)
         worker.claiming_paused = lambda: recorder.store_is_away
+        worker.holds_answers = lambda: recorder.holds_answers
         observer = Observer(queue, settings)
         stack.push_async_callback(observer.close)
         pipeline = Pipeline(

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from promptmill.errors import QueueUnavailable, StoreUnavailable
+from promptmill.errors import BadInput, QueueUnavailable, StoreUnavailable
 from promptmill.queue import Claim, Queue, Report, Settlement, Snooze, Standing, Submission
 from promptmill.results import Attempt, Result
 from promptmill.store import Entry, ResultStore
@@ -30,8 +30,8 @@ RETRY_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 class Recorder:
     """The worker's only way into the result store, and of giving a job up in Redis.
 
-    While the store is away, `store_is_away` is set and the engine claims nothing: jobs that already run wait here
-    with their leases renewed, and nothing is settled (I5). Every call waits until what it needs is back.
+    While `store_is_away` the engine claims nothing: jobs that already run wait here with their leases renewed, and
+    nothing is settled (I5). Every call waits until what it needs is back.
     """
 
     def __init__(
@@ -41,14 +41,31 @@ class Recorder:
         self._queue = queue
         self._sleep = sleep
         self._log = structlog.get_logger()
-        self.store_is_away = False
-        self._rows: Batcher[tuple[Entry, ...], None] = Batcher(self._record_batch, most=MOST_ROWS)
+        self._unwritten = 0
+        self._waiting_for_store = 0
+        self._rows: Batcher[tuple[Entry, ...], BadInput | None] = Batcher(self._record_batch, most=MOST_ROWS)
         self._lookups: Batcher[str, Result | None] = Batcher(self._finished_batch, most=MOST_ROWS)
         self._settlements: Batcher[Settlement, bool] = Batcher(self._settle_batch, most=MOST_ROWS)
 
+    @property
+    def store_is_away(self) -> bool:
+        """Whether any call waits for the store: one that is locked or full still answers those that only read."""
+        return self._waiting_for_store > 0
+
+    @property
+    def holds_answers(self) -> bool:
+        """Whether there is what only this process knows: ended now, it would have to be paid for again (I6)."""
+        return self._unwritten > 0
+
     async def record(self, *entries: Entry) -> None:
-        """Return when `entries` are committed."""
-        await self._rows.put(entries)
+        """Return when `entries` are committed. Raises BadInput where they can never be."""
+        self._unwritten += 1
+        try:
+            refused = await self._rows.put(entries)
+        finally:
+            self._unwritten -= 1
+        if refused is not None:
+            raise refused
 
     async def finished(self, job_id: str) -> Result | None:
         """Return the answer that is in the store already: it must not be paid for again (I6)."""
@@ -82,9 +99,15 @@ class Recorder:
         for batcher in (self._rows, self._lookups, self._settlements):
             await batcher.close()
 
-    async def _record_batch(self, batch: Sequence[tuple[Entry, ...]]) -> list[None]:
+    async def _record_batch(self, batch: Sequence[tuple[Entry, ...]]) -> list[BadInput | None]:
         entries = [entry for entries in batch for entry in entries]
-        await self._with_store(lambda: self._store.record(entries))
+        try:
+            await self._with_store(lambda: self._store.record(entries))
+        except BadInput as error:
+            if len(batch) == 1:
+                return [error]
+            # What cannot be stored must not cost the others of its moment their answers (I8).
+            return [(await self._record_batch([alone]))[0] for alone in batch]
         return [None] * len(batch)
 
     async def _finished_batch(self, job_ids: Sequence[str]) -> list[Result | None]:
@@ -106,21 +129,28 @@ class Recorder:
                 tries += 1
 
     async def _with_store(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        try:
+            return await call()
+        except StoreUnavailable as error:
+            if not self._waiting_for_store:
+                self._log.error(events.STORE_AWAY, error=str(error))
+        self._waiting_for_store += 1
+        try:
+            answer = await self._when_store_is_back(call)
+        finally:
+            self._waiting_for_store -= 1
+        if not self._waiting_for_store:
+            self._log.info(events.STORE_BACK)
+        return answer
+
+    async def _when_store_is_back(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         tries = 0
         while True:
+            await self._sleep(_pause(tries))
             try:
-                answer = await call()
-            except StoreUnavailable as error:
-                if not self.store_is_away:
-                    self.store_is_away = True
-                    self._log.error(events.STORE_AWAY, error=str(error))
-                await self._sleep(_pause(tries))
+                return await call()
+            except StoreUnavailable:
                 tries += 1
-            else:
-                if self.store_is_away:
-                    self.store_is_away = False
-                    self._log.info(events.STORE_BACK)
-                return answer
 
 
 def _pause(tries: int) -> float:

@@ -36,8 +36,8 @@ async def supervise(processes: int, *, burst: bool, stop_with_parent: bool) -> i
     return await _Supervisor(processes, burst=burst, stop_with_parent=stop_with_parent).run()
 
 
-def run_worker(*, burst: bool) -> None:
-    """Be a worker process; the target of the fork."""
+def run_worker(*, burst: bool, replaces: bool) -> None:
+    """Be a worker process, perhaps one that `replaces` another that had run and died; the target of the fork."""
     # In a session of its own: Ctrl-C in a terminal would otherwise reach it twice, and two signals mean "at once".
     os.setsid()
     from worker.logs import configure_logs  # noqa: PLC0415 - imported in the server process, by its preload
@@ -46,7 +46,8 @@ def run_worker(*, burst: bool) -> None:
     try:
         settings = Settings.load()
         configure_logs(settings)
-        build_worker(settings, burst=burst, orphaned=_supervisor_is_gone).run()
+        # The one that died had a result store: where there is none any more, others may hold answers for it.
+        build_worker(settings, burst=burst, orphaned=_supervisor_is_gone, makes_store=not replaces).run()
     except PromptmillError as error:
         print(f"promptmill: {error}", file=sys.stderr)  # noqa: T201 - the command line's own way of refusing
         sys.exit(BAD_CONFIGURATION)
@@ -87,9 +88,9 @@ class _Supervisor:
 
     async def _keep_one(self) -> None:
         loop = asyncio.get_running_loop()
-        pause, restarts = FIRST_PAUSE_S, 0
+        pause, restarts, has_run = FIRST_PAUSE_S, 0, False
         while not self._stopping.is_set():
-            child = self._context.Process(target=run_worker, kwargs={"burst": self._burst})
+            child = self._context.Process(target=run_worker, kwargs={"burst": self._burst, "replaces": has_run})
             started = loop.time()
             await loop.run_in_executor(None, child.start)
             self._children.add(child)
@@ -107,7 +108,7 @@ class _Supervisor:
             restarts += 1
             self._log.error(events.WORKER_DIED, pid=child.pid, exit_code=child.exitcode, restarts=restarts)
             if loop.time() - started > STABLE_S:
-                pause = FIRST_PAUSE_S
+                pause, has_run = FIRST_PAUSE_S, True
             try:
                 await asyncio.wait_for(self._stopping.wait(), pause)
             except TimeoutError:

@@ -172,7 +172,7 @@ def _check_store(store: StoreFacts, redis: RedisFacts) -> list[Finding]:
 
 
 def _check_schema(store: StoreFacts) -> Finding:
-    if store.schema == store.newest_schema:
+    if store.schema is not None and store.schema >= store.newest_schema:
         return Finding(Level.OK, "store", f"{store.address}, schema {store.schema}")
     state = "no schema yet" if store.schema is None else f"schema {store.schema} of {store.newest_schema}"
     return Finding(Level.OK, "store", f"{store.address}, {state}: it is brought up to date at the first start")

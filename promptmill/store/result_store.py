@@ -40,18 +40,19 @@ class ResultStore:
         """What the watcher of answers reads and writes, and alarms."""
 
     @classmethod
-    async def open(cls, url: str, *, migrate: bool = True, lock_wait: timedelta = LOCK_WAIT) -> Self:
+    async def open(cls, url: str, *, migrate: bool = True, make: bool = True, lock_wait: timedelta = LOCK_WAIT) -> Self:
         """Return the store at `url`: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.
 
         With `migrate`, a new or older schema is brought up to date; any number of processes may do so at once. Without
-        it, the caller sees to it with `upgrade`.
+        it, the caller sees to it with `upgrade`. Who knows that there was a store does not `make` one in its place.
 
         Raises BadSettings for an address that cannot be used, MissingExtra where the database's driver is not
-        installed, StoreTooNew where a later promptmill wrote the schema, and StoreUnavailable.
+        installed, StoreTooNew where a later promptmill wrote the schema, StoreMissing where there is none and none is
+        to be made, and StoreUnavailable.
         """
         store = cls(connect(url, lock_wait=lock_wait))
         try:
-            await (store.upgrade() if migrate else store.schema_version())
+            await (store.upgrade(make=make) if migrate else store.schema_version())
         except BaseException:
             await store.close()
             raise
@@ -70,12 +71,12 @@ class ResultStore:
         await self.close()
 
     async def schema_version(self) -> str | None:
-        """Return the version of the schema; None where there is none yet. Raises StoreTooNew."""
+        """Return the last migration that was made; None where there is no schema yet. Raises StoreTooNew."""
         return await migrate.check(self._database)
 
-    async def upgrade(self) -> None:
-        """Bring the schema up to date. Raises StoreTooNew."""
-        await migrate.upgrade(self._database)
+    async def upgrade(self, *, make: bool = True) -> None:
+        """Bring the schema up to date. Raises StoreTooNew; StoreMissing where there is none and none is to be made."""
+        await migrate.upgrade(self._database, make=make)
 
     # Writing
 

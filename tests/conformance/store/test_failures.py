@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from promptmill.errors import BadInput, BadSettings, MissingExtra, StoreUnavailable
+from promptmill.errors import BadInput, BadSettings, MissingExtra, StoreMissing, StoreUnavailable
 from promptmill.store import ResultStore
 from promptmill.store.schema import results
 from tests.conformance.store.samples import answer, collect, dead_letter
@@ -133,6 +133,72 @@ class TestSqlite:
             await store.record([answer("job-2"), long])
 
             assert await store.result("job-1") == long
+
+    @pytest.mark.parametrize("moved", ["file", "folder"])
+    async def test_a_file_that_was_moved_is_unavailable_until_it_is_back_and_none_is_made_in_its_place(
+        self, tmp_path: Path, moved: str
+    ) -> None:
+        """SQLite would go on writing to it, wherever it is."""
+        path = tmp_path / "here" / "results.sqlite"
+        here, away = (path, path.with_name("away")) if moved == "file" else (path.parent, tmp_path / "away")
+        url = f"sqlite:///{path}"
+        async with await ResultStore.open(url) as store:
+            await store.record([answer("before")])
+            here.rename(away)
+            for _ in range(2):
+                with pytest.raises(StoreMissing, match="if it was moved or deleted, put it back"):
+                    await store.record([answer("meanwhile")])
+                with pytest.raises(StoreMissing):
+                    await store.result("before")
+            async with await ResultStore.open(url, migrate=False) as another:
+                assert await another.schema_version() is None
+            with pytest.raises(StoreMissing, match="any more: put it back"):
+                await ResultStore.open(url, make=False)
+            assert not here.exists()
+            away.rename(here)
+
+            await store.record([answer("after")])
+
+            assert (await store.finished(["before", "meanwhile", "after"])).keys() == {"before", "after"}
+
+    async def test_what_stands_in_the_log_of_a_file_that_was_moved_is_not_deleted_with_it(self, path: Path) -> None:
+        """Beside a file that is new and empty, SQLite takes a log for a leftover."""
+        url, away = f"sqlite:///{path}", path.with_name("away")
+        async with await ResultStore.open(url) as store:
+            await store.record([answer("before")])
+            await asyncio.to_thread(path.rename, away)
+            with pytest.raises(StoreMissing, match=r"remove results\.sqlite-wal"):
+                await ResultStore.open(url)
+            await asyncio.to_thread(away.rename, path)
+
+        async with await ResultStore.open(url) as store:
+            assert await store.result("before") == answer("before")
+
+    async def test_nothing_is_written_to_a_file_that_was_deleted_and_the_new_one_is_used_when_it_is_made(
+        self, path: Path
+    ) -> None:
+        url = f"sqlite:///{path}"
+        async with await ResultStore.open(url) as store:
+            await asyncio.gather(*(store.finished([f"job-{number}"]) for number in range(4)))  # four connections
+            for file in path.parent.iterdir():
+                file.unlink()
+            with pytest.raises(StoreMissing):
+                await store.record([answer("job-1")])
+            async with await ResultStore.open(url, migrate=False) as another:
+                await another.upgrade()
+            for _ in range(5):  # each of its connections had the file open that is gone
+                try:
+                    await store.record([answer("job-1")])
+                except StoreUnavailable as error:
+                    assert "another file than it was" in str(error)  # noqa: PT017 - not each of them is told
+
+        async with await ResultStore.open(url) as store:
+            assert await store.result("job-1") == answer("job-1")
+
+    async def test_a_commit_to_a_file_that_is_deleted_at_that_moment_does_not_count(self, path: Path) -> None:
+        async with await ResultStore.open(f"sqlite:///{path}") as store:
+            with pytest.raises(StoreMissing):
+                await store._database.write(lambda _connection: path.unlink())
 
     @pytest.fixture
     def shopping_list(self, path: Path) -> Iterator[Path]:

@@ -17,16 +17,21 @@ from alembic.script import ScriptDirectory
 from promptmill.errors import StoreTooNew, StoreUnavailable
 from promptmill.results import Usage
 from promptmill.store import ResultStore
-from promptmill.store.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
+from promptmill.store.migrate import schema_of
+from promptmill.store.schema import MIGRATIONS_TABLE, NEEDED_VERSION, SCHEMA_VERSION, VERSION_TABLE, metadata
 from tests.conformance.store.samples import answer
 
 
 def differences(connection: sa.Connection) -> list[Any]:
     context = MigrationContext.configure(
         connection,
-        opts={"version_table": VERSION_TABLE, "compare_type": True},
+        opts={"version_table": MIGRATIONS_TABLE, "compare_type": True, "include_name": _is_no_version},
     )
     return list(compare_metadata(context, metadata))
+
+
+def _is_no_version(name: str | None, kind: str, _parents: Any) -> bool:
+    return not (kind == "table" and name == VERSION_TABLE)
 
 
 async def test_the_migrations_make_the_tables_that_the_code_expects(store_url: str) -> None:
@@ -111,13 +116,95 @@ def _to(connection: sa.Connection, revision: str) -> None:
 async def test_the_schema_can_be_left_alone_until_it_is_upgraded_on_purpose(store_url: str) -> None:
     async with await ResultStore.open(store_url, migrate=False) as store:
         assert await store.schema_version() is None
-        with pytest.raises(StoreUnavailable, match="promptmill_attempts"):
+        with pytest.raises(StoreUnavailable, match=r"promptmill_attempts|is not there"):
             await store.record([answer()])
 
         await store.upgrade()
         await store.record([answer()])
 
         assert await store.schema_version() == SCHEMA_VERSION
+
+
+async def test_what_0_1_0_made_is_upgraded_and_0_1_0_still_finds_the_version_that_it_knows(store_url: str) -> None:
+    """Its workers that are restarted beside those of today look at one number, and refuse more than 0003."""
+
+    def as_0_1_0_left_it(connection: sa.Connection) -> None:
+        _to(connection, "0003")
+        connection.exec_driver_sql(f"DROP TABLE {MIGRATIONS_TABLE}")
+        connection.exec_driver_sql(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+        connection.exec_driver_sql(f"INSERT INTO {VERSION_TABLE} VALUES ('0003')")
+
+    async with await ResultStore.open(store_url, migrate=False) as store:
+        await store._database.migrate(as_0_1_0_left_it)
+        assert await store.schema_version() == "0003"
+
+        await store.upgrade()
+
+        assert await store.schema_version() == SCHEMA_VERSION
+        assert await store._database.read(schema_of) == (SCHEMA_VERSION, NEEDED_VERSION)
+        assert await store._database.read(differences) == []
+
+
+def test_the_release_before_knows_the_schema_that_is_needed() -> None:
+    """0.1.0 knows up to 0003: raised, this takes away the way back to it, and its workers beside today's."""
+    assert NEEDED_VERSION == "0003"
+
+
+async def test_migrations_behind_the_one_that_is_needed_only_add(store_url: str) -> None:
+    """Programs that know no more than that go on writing and reading the rows that they know."""
+
+    def tables(connection: sa.Connection) -> dict[str, dict[str, Any]]:
+        there = sa.inspect(connection)
+        names = [name for name in there.get_table_names() if name not in (VERSION_TABLE, MIGRATIONS_TABLE)]
+        return {name: {column["name"]: column for column in there.get_columns(name)} for name in names}
+
+    def unique(connection: sa.Connection) -> set[str]:
+        there = sa.inspect(connection)
+        return {
+            f"{name} {index['name']}"
+            for name in there.get_table_names()
+            for index in [*there.get_unique_constraints(name), *there.get_indexes(name)]
+            if index.get("unique", True)
+        }
+
+    async with await ResultStore.open(store_url, migrate=False) as store:
+        await store._database.migrate(lambda connection: _to(connection, NEEDED_VERSION))
+        before, unique_before = await store._database.read(tables), await store._database.read(unique)
+        await store.upgrade()
+        after, unique_after = await store._database.read(tables), await store._database.read(unique)
+
+    for name, columns in before.items():
+        assert {column: str(about["type"]) for column, about in columns.items()}.items() <= {
+            column: str(about["type"]) for column, about in after[name].items()
+        }.items()
+        added = [about for column, about in after[name].items() if column not in columns]
+        assert all(about["nullable"] or about["default"] is not None for about in added), name
+    assert {index for index in unique_after if index.split()[0] in before} == unique_before
+
+
+async def test_a_schema_that_a_later_promptmill_only_added_to_is_used_as_it_is(store_url: str) -> None:
+    later = [
+        "ALTER TABLE promptmill_results ADD COLUMN of_tomorrow TEXT",
+        "ALTER TABLE promptmill_attempts ADD COLUMN tries BIGINT NOT NULL DEFAULT 1",
+        "CREATE TABLE promptmill_moods (mood TEXT)",
+        f"UPDATE {MIGRATIONS_TABLE} SET version_num = '0999'",
+    ]
+
+    def add(connection: sa.Connection) -> None:
+        for statement in later:
+            connection.exec_driver_sql(statement)
+
+    async with await ResultStore.open(store_url) as running:
+        await running.record([answer("before")])
+        await running._database.write(add)
+        await running.record([answer("after")])
+        assert (await running.finished(["before", "after"])).keys() == {"before", "after"}
+
+    async with await ResultStore.open(store_url) as started:
+        assert await started.schema_version() == "0999"
+        await started.record([answer("started later")])
+        await started.upgrade()
+        assert await started.result("started later") == answer("started later")
 
 
 @pytest.mark.parametrize("migrate", [True, False])

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from promptmill.models import UnknownModel
 from promptmill.queue import keys
 from promptmill.results import Status
+from promptmill.store import ResultStore
 from tests.support.providers import Held, answering, failing
 from tests.support.workers import REQUEST, make_job
 from worker.engine import PacedWorker
@@ -391,6 +392,37 @@ async def test_while_the_store_is_away_nothing_is_claimed(mill):
         assert await mill.redis.zscore(keys.QUEUE, "job-1") == 1
         away = False
         await mill.ends.of("job-1")
+
+
+async def test_a_worker_that_is_to_stop_at_once_waits_for_a_store_that_takes_its_time(mill, monkeypatch):
+    """A lock is a failure after half a minute only: an answer given up before would be paid for again (I6)."""
+    reached, goes_on, asked = asyncio.Event(), asyncio.Event(), asyncio.Queue()
+    record = ResultStore.record
+
+    async def take_time(store, entries):
+        reached.set()
+        await goes_on.wait()
+        await record(store, entries)
+
+    monkeypatch.setattr(ResultStore, "record", take_time)
+    async with mill.worker(lease=SHORT, grace=timedelta(0)) as worker:
+        holds_answers = worker.engine.holds_answers
+
+        def tell():
+            asked.put_nowait(holds_answers())
+            return holds_answers()
+
+        worker.engine.holds_answers = tell
+        await mill.submit(make_job())
+        await reached.wait()
+        for _ in range(2):
+            worker.engine.handle_sig(TERM)
+        assert [await asked.get() for _ in range(2)] == [True, True]
+        goes_on.set()
+        await worker.ended()
+    assert (await mill.store.result("job-1")).ok
+    assert await mill.redis.zcard(keys.QUEUE) == 0
+    assert len(mill.api.requests) == 1
 
 
 async def test_a_worker_for_a_model_without_limits_refuses_to_begin(mill):

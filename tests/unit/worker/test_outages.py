@@ -9,7 +9,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from promptmill.errors import QueueUnavailable, StoreUnavailable
+from promptmill.errors import BadInput, QueueUnavailable, StoreUnavailable
 from promptmill.results import Status
 from tests.support.providers import Held, answering, failing
 from tests.support.workers import make_job
@@ -51,6 +51,66 @@ async def test_the_engine_is_told_while_the_store_is_away(shop):
     gate.opened.set()
     await running
     assert (seen, shop.recorder.store_is_away) == ([True], False)
+
+
+async def test_a_store_that_can_be_read_and_not_written_is_away_all_the_same(shop):
+    """One that is locked or full answers look-ups: nothing is claimed for that, since no answer could be stored."""
+    gate = shop.steps.hold("record result")
+    shop.steps.fail("record result", STORE_AWAY)
+    await shop.submit(make_job())
+    running = asyncio.create_task(shop.work())
+    await gate.reached.wait()
+    waits, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def sleep(_seconds):
+        waits.set()
+        await goes_on.wait()
+
+    shop.recorder._sleep = sleep
+    gate.opened.set()
+    with capture_logs() as logs:
+        await waits.wait()
+        assert await shop.recorder.finished("another") is None
+        assert shop.recorder.store_is_away
+        goes_on.set()
+        await running
+    assert not shop.recorder.store_is_away
+    assert [entry["event"] for entry in logs if entry["event"].startswith("store")] == ["store_away", "store_back"]
+
+
+async def test_an_answer_is_held_from_when_it_is_handed_over_until_it_is_committed(shop):
+    """A store that says nothing for long is not away yet: whoever stops the worker must not lose the answer."""
+    before, after = shop.steps.hold("record result"), shop.steps.hold("recorded result")
+    await shop.submit(make_job())
+    assert not shop.recorder.holds_answers
+    running = asyncio.create_task(shop.work())
+    for gate in (before, after):
+        await gate.reached.wait()
+        assert (shop.recorder.holds_answers, shop.recorder.store_is_away) == (True, False)
+        gate.opened.set()
+    await running
+    assert not shop.recorder.holds_answers
+
+
+async def test_a_value_that_can_never_be_stored_costs_the_others_of_its_moment_nothing(shop):
+    held = Held()
+    shop.api.script = [held]
+    record = shop.store.record
+
+    async def refuse(entries):
+        if any(entry.job_id == "job-3" for entry in entries):
+            raise BadInput("the result store cannot hold a value")
+        await record(entries)
+
+    shop.store.record = refuse
+    await shop.submit(*(make_job(f"job-{n}") for n in range(6)))
+    running = [asyncio.create_task(shop.run(lease)) for lease in await shop.claim(6)]
+    await shop.api.arrival(6)
+    held.release()
+    outcomes = await asyncio.gather(*running, return_exceptions=True)
+    assert [n for n in range(6) if outcomes[n] is not None] == [3]
+    assert isinstance(outcomes[3], BadInput)
+    assert set(await shop.store.finished([f"job-{n}" for n in range(6)])) == {f"job-{n}" for n in (0, 1, 2, 4, 5)}
 
 
 async def test_without_the_store_nothing_is_sent(shop):
