@@ -168,6 +168,8 @@ class Settings(BaseSettings):
     answered takes nothing of it."""
     connect_timeout: Seconds = timedelta(seconds=10)
     """Longest wait for a connection to the API."""
+    first_byte_timeout: Seconds = timedelta(seconds=120)
+    """Longest wait for the first byte of a streamed answer, the connection included: longer than `connect_timeout`."""
     read_timeout: Seconds = timedelta(seconds=120)
     """Longest silence within a streamed answer."""
     attempt_timeout: Seconds = timedelta(seconds=600)
@@ -215,6 +217,7 @@ class Settings(BaseSettings):
         "outage_patience",
         "fallback_after",
         "connect_timeout",
+        "first_byte_timeout",
         "read_timeout",
         "attempt_timeout",
         "keep_result",

@@ -47,6 +47,10 @@ class Wire(StrEnum):
     """No connection: nothing was sent."""
     TLS = "tls"
     """The connection could not be secured: nothing was sent."""
+    SILENT = "silent"
+    """Sent, perhaps billed, and not one byte of the stream came in time."""
+    STALLED = "stalled"
+    """A stream that began and fell silent."""
     TIMEOUT = "timeout"
     """Sent, perhaps billed, and not answered in time."""
     CUT = "cut"
@@ -162,10 +166,44 @@ _ROWS: Final = (
     Policy("overloaded", Blame.PROVIDER, Verdict.WAIT, "the API is overloaded", fallback=True, trips=True),
     # What the network does
     Policy("connection_failed", Blame.NETWORK, Verdict.WAIT, "no connection to the API", unread=True, trips=True),
+    Policy(
+        "redirected",
+        Blame.NETWORK,
+        Verdict.WAIT,
+        "sent on to another address, which is not followed: check ANTHROPIC_BASE_URL, and what is between here and it",
+        unread=True,
+        trips=True,
+    ),
     Policy("tls_failed", Blame.NETWORK, Verdict.WAIT, "no secure connection to the API", unread=True, trips=True),
+    Policy(
+        "no_first_byte",
+        Blame.NETWORK,
+        Verdict.RETRY,
+        "a streamed answer did not begin in time",
+        fallback=True,
+        billed=True,
+        trips=True,
+    ),
+    Policy(
+        "stalled",
+        Blame.NETWORK,
+        Verdict.RETRY,
+        "a streamed answer fell silent",
+        fallback=True,
+        billed=True,
+        trips=True,
+    ),
     Policy("timed_out", Blame.NETWORK, Verdict.RETRY, "no answer in time", fallback=True, billed=True, trips=True),
     Policy("cut_off", Blame.NETWORK, Verdict.RETRY, "the connection broke during the answer", billed=True, trips=True),
     Policy("interrupted", Blame.OURS, Verdict.WAIT, "this worker was stopped during the call", billed=True),
+    Policy(
+        "foreign_error",
+        Blame.NETWORK,
+        Verdict.RETRY,
+        "an error that is not the API's: a proxy or another server answered",
+        unread=True,
+        trips=True,
+    ),
     # A 200 that is no answer
     Policy("empty_body", Blame.PROVIDER, Verdict.RETRY, "status 200 with an empty body", billed=True, trips=True),
     Policy(
@@ -209,11 +247,10 @@ _ANSWERED_WITHOUT_CONTENT: Final = {"tool_use", "pause_turn", "stop_sequence"}
 """Stop reasons that explain why a Message may have no content."""
 
 _BY_STATUS: Final[Mapping[int, str]] = {
-    400: "invalid_request",
     401: "bad_key",
     402: "billing_problem",
     403: "not_permitted",
-    404: "not_found",
+    407: "connection_failed",
     408: "request_timeout",
     409: "conflict",
     413: "too_large",
@@ -222,6 +259,8 @@ _BY_STATUS: Final[Mapping[int, str]] = {
     504: "gateway_timeout",
     529: "overloaded",
 }
+"""What a status says by itself. Others below 500 that come without a type are not the API's: to take a proxy's 404 for
+final would make a dead letter of every job."""
 _BY_ERROR_TYPE: Final[Mapping[str, str]] = {
     "invalid_request_error": "invalid_request",
     "authentication_error": "bad_key",
@@ -240,6 +279,8 @@ _RULES: Final[tuple[tuple[str, Callable[[Sighting], bool]], ...]] = (
     ("internal_error", lambda s: s.wire is Wire.BUG),
     ("connection_failed", lambda s: s.wire is Wire.NOT_CONNECTED),
     ("tls_failed", lambda s: s.wire is Wire.TLS),
+    ("no_first_byte", lambda s: s.wire is Wire.SILENT),
+    ("stalled", lambda s: s.wire is Wire.STALLED),
     ("timed_out", lambda s: s.wire is Wire.TIMEOUT),
     ("cut_off", lambda s: s.wire is Wire.CUT),
     ("spend_limit_reached", lambda s: s.wire is Wire.ERROR and s.error_code in _SPEND_CODES),
@@ -276,9 +317,15 @@ def _name_of_error(sighting: Sighting) -> str:
     status = sighting.status_code or 0
     if name := _BY_STATUS.get(status):
         return name
-    if 500 <= status <= 599:
-        return "server_error"
-    return "invalid_request" if 400 <= status <= 499 else "unrecognised"
+    match status // 100:
+        case 3:
+            return "redirected"
+        case 4:
+            return "foreign_error" if sighting.error_type is None else "invalid_request"
+        case 5:
+            return "server_error"
+        case _:
+            return "unrecognised"
 
 
 def _is_message(body: Any) -> bool:
@@ -289,6 +336,7 @@ def _is_complete(message: Mapping[str, Any]) -> bool:
     usage = message.get("usage")
     return (
         isinstance(message.get("stop_reason"), str)
+        and bool(message["stop_reason"])
         and isinstance(usage, Mapping)
         and isinstance(usage.get("output_tokens"), int)
     )
