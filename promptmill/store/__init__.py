@@ -17,16 +17,21 @@ except ImportError:
 
 from promptmill.store.aggregates import Latency, Spend, Times
 from promptmill.store.entries import AttemptRecord, Entry, Run, RunTotals, SettledLine
+from promptmill.store.quality import Learned, SeriesMetric
 from promptmill.store.result_store import ResultStore
+from promptmill.store.sums import Sums
 
 __all__ = [
     "AttemptRecord",
     "Entry",
     "Latency",
+    "Learned",
     "ResultStore",
     "Run",
     "RunTotals",
+    "SeriesMetric",
     "SettledLine",
     "Spend",
+    "Sums",
     "Times",
 ]
