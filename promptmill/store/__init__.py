@@ -17,6 +17,7 @@ except ImportError:
 
 from promptmill.store.aggregates import Latency, Spend, Times
 from promptmill.store.entries import AttemptRecord, Entry, Run, RunTotals, SettledLine
+from promptmill.store.failures import Fallbacks, Outcomes
 from promptmill.store.quality import Learned, SeriesMetric
 from promptmill.store.result_store import ResultStore
 from promptmill.store.sums import Sums
@@ -24,8 +25,10 @@ from promptmill.store.sums import Sums
 __all__ = [
     "AttemptRecord",
     "Entry",
+    "Fallbacks",
     "Latency",
     "Learned",
+    "Outcomes",
     "ResultStore",
     "Run",
     "RunTotals",

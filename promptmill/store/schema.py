@@ -91,6 +91,8 @@ sa.Index(
     sqlite_where=_in_a_run,
     postgresql_where=_in_a_run,
 )
+FELL_BACK: Final = results.c.sent_model != results.c.asked_model
+sa.Index("ix_promptmill_results_fallbacks", results.c.finished_at, sqlite_where=FELL_BACK, postgresql_where=FELL_BACK)
 
 attempts: Final = sa.Table(
     "promptmill_attempts",

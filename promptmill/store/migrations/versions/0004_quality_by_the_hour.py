@@ -1,4 +1,4 @@
-"""What the metrics of answers come to by the hour, and what others may read of a series."""
+"""What the metrics of answers come to by the hour, what others may read of a series, and answers of fallbacks."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -19,3 +19,11 @@ def upgrade() -> None:
     )
     op.add_column("promptmill_series", sa.Column("summary", sa.JSON))
     op.add_column("promptmill_watch", sa.Column("added_up", sa.BigInteger, nullable=False, server_default="0"))
+    fell_back = sa.text("sent_model != asked_model")
+    op.create_index(
+        "ix_promptmill_results_fallbacks",
+        "promptmill_results",
+        ["finished_at"],
+        sqlite_where=fell_back,
+        postgresql_where=fell_back,
+    )
