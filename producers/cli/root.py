@@ -38,6 +38,8 @@ COMMANDS: Final[dict[str, Entry]] = {
     "results": Entry("Look", f"{_HERE}.results", "Results as JSON lines, CSV or Parquet.", extra="store"),
     "spend": Entry("Look", f"{_HERE}.spend", "Tokens and USD an hour, by model, lane or tag.", extra="store"),
     "latency": Entry("Look", f"{_HERE}.latency", "How long answers take: queue, first byte, whole.", extra="store"),
+    "errors": Entry("Look", f"{_HERE}.errors", "What failed, whose fault it was, and fallbacks.", extra="store"),
+    "quality": Entry("Look", f"{_HERE}.quality", "What answers are like, and what has become worse.", extra="store"),
     "alarms": Entry("Look", f"{_HERE}.alarms", "Where answers have become worse, and since when.", extra="store"),
     "doctor": Entry("Look", f"{_HERE}.doctor", "Check Redis, store, key, clock and limits; say what to do."),
     "cancel": Entry("Intervene", f"{_HERE}.cancel", "Stop jobs, or a whole run."),

@@ -9,13 +9,16 @@ from types import TracebackType
 from typing import Final, Self
 
 from promptmill.results import Attempt, DeadLetter, Result, Status
-from promptmill.store import aggregates, letters, migrate, runs
+from promptmill.store import aggregates, failures, letters, migrate, runs
 from promptmill.store.aggregates import Grouping, Latency, Spend
 from promptmill.store.columns import key_of
 from promptmill.store.database import Database, connect
 from promptmill.store.entries import Entry, Run, RunTotals, SettledLine
+from promptmill.store.failures import Fallbacks, Outcomes
+from promptmill.store.quality import Chosen, SeriesMetric, read_quality
 from promptmill.store.reading import Reading, Selection
 from promptmill.store.recording import Batch, Recording
+from promptmill.store.sums import HOUR
 from promptmill.store.watching import Watching
 
 LOCK_WAIT: Final = timedelta(seconds=30)
@@ -148,6 +151,29 @@ class ResultStore:
     async def latency(self, *, since: datetime) -> list[Latency]:
         """Return exact percentiles of how long the answers since then took, by model and lane."""
         return await self._database.read(partial(aggregates.latency, since=since))
+
+    async def outcomes(self, *, since: datetime) -> list[Outcomes]:
+        """Return what the requests that ended since then came to, and whose fault it was, by model and hour."""
+        return await self._database.read(partial(failures.outcomes, database=self._database, since=since))
+
+    async def fallbacks(self, *, since: datetime) -> list[Fallbacks]:
+        """Return which answers since then came from another model than was asked first, and why, by the hour."""
+        return await self._database.read(partial(failures.fallbacks, database=self._database, since=since))
+
+    async def quality(
+        self,
+        *,
+        since: datetime,
+        every: timedelta = HOUR,
+        model: str | None = None,
+        kind: str | None = None,
+        lane: str | None = None,
+    ) -> list[SeriesMetric]:
+        """Return what the metrics of answers since then come to, by series and metric, in spans of whole hours.
+
+        `model` is the one that answered. The span that `since` is in counts as a whole.
+        """
+        return await read_quality(self._database, Chosen(since, model, kind, lane), every)
 
     # Runs
 

@@ -16,6 +16,7 @@ import structlog
 from promptmill.alarms import Alarm, Resolution, SeriesKey
 from promptmill.errors import StoreUnavailable
 from promptmill.store import ResultStore
+from promptmill.store.sums import add_up
 from promptmill.store.watching import Findings, Measured, Turn
 from worker import events
 from worker.logs import where
@@ -81,6 +82,10 @@ class Watcher:
             return False
         if turn.seq != self._reached:
             self._series.clear()
+        if turn.added_up < turn.seq:  # watched by a release that added nothing up
+            passed = await self._watching.page(turn._replace(seq=turn.added_up, newest=turn.seq), limit=_PAGE)
+            await self._watching.catch_up(turn, passed, limit=_PAGE)
+            return True
         page = await self._watching.page(turn, limit=_PAGE)
         obeyed = await self._watching.to_obey()
         if turn.newest == turn.seq and not obeyed:
@@ -128,6 +133,8 @@ class Watcher:
             before=turn.seq,
             seq=page[-1].seq if len(page) == _PAGE else turn.newest,
             states={key: self._series[key].to_json() for key in touched},
+            summaries={key: self._series[key].summary() for key in touched},
+            hours=add_up(page),
             raised=raised,
             recovered=[
                 (answer.series, change.metric, answer.finished_at)
