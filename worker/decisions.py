@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from promptmill.jobs import Job
 from promptmill.models import UnknownModel
-from promptmill.queue import Claim, Effect, Report, Standing
+from promptmill.queue import Claim, Effect, Reply, Report, Standing
 from promptmill.settings import Settings
 from worker.outcomes import Policy, Verdict
 
@@ -38,14 +38,14 @@ def report_on(
     policy: Policy, claim: Claim, *, retry_after: timedelta | None, settings: Settings, now: datetime
 ) -> Report | None:
     """Return what the fleet is to be told of an attempt that came to `policy`; None where it tells nothing."""
-    if policy.verdict not in {Verdict.RETRY, Verdict.WAIT, Verdict.PARK}:
+    effect = _effect(policy)
+    if effect is None:
         return None
-    # What one job may not do, others may: only a row of such refusals without an answer between tells of the account.
-    parks = policy.verdict is Verdict.PARK and not policy.personal
+    parks = effect is Effect.PARKS
     return Report(
         claim=claim,
         outcome=policy.name,
-        effect=Effect.PARKS if parks else Effect.TRIPS if policy.trips or policy.personal else Effect.NONE,
+        effect=effect,
         may_use_attempt=policy.personal or policy.verdict is Verdict.RETRY,
         probe_every=settings.spend_probe_interval if policy.monthly else settings.probe_interval,
         ends_at=_next_month(now) if policy.monthly else None,
@@ -54,6 +54,29 @@ def report_on(
         outage_patience=settings.outage_patience,
         retry_share=settings.retry_share,
     )
+
+
+def _effect(policy: Policy) -> Effect | None:
+    """Return what an outcome tells of its model class; None where there is nothing to report."""
+    match policy.verdict:
+        case Verdict.ANSWERED | Verdict.FINAL | Verdict.PAUSE:
+            return None
+        case Verdict.PARK:  # what one job may not do, others may: only a row of such refusals tells of the account
+            return Effect.TRIPS if policy.personal else Effect.PARKS
+        case Verdict.RETRY | Verdict.WAIT if not policy.trips:
+            return Effect.NONE
+        case Verdict.RETRY | Verdict.WAIT:
+            return Effect.UNREACHED if policy.unread else Effect.TRIPS
+
+
+def reply_of(policy: Policy) -> Reply:
+    """Return what the reply to a request that brought no result shows of the provider.
+
+    Nothing where it was refused for its rate: that is said without looking at it.
+    """
+    if policy.verdict is not Verdict.FINAL:
+        return Reply.NONE
+    return Reply.ANSWERED if policy.billed else Reply.TAKEN  # what is billed the model has seen
 
 
 def decide(
@@ -90,6 +113,8 @@ def decide(
         case Verdict.PAUSE:
             route = claim.route if elsewhere is None else elsewhere
             decision = GoBack(timedelta(0), uses_attempt=False, route=route, pause=asked_to_wait)
+        case Verdict.RETRY | Verdict.WAIT if standing.is_cut_off:
+            decision = GoBack(timedelta(0), uses_attempt=False, route=claim.route)  # another worker gets through
         case Verdict.RETRY | Verdict.WAIT:
             used_up = (job.max_attempts or settings.max_attempts) * (claim.route + 1)
             if policy.verdict is Verdict.RETRY and standing.to_blame:

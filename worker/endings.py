@@ -14,12 +14,13 @@ import structlog
 from promptmill.caps import NANO
 from promptmill.jobs import Job
 from promptmill.pacing import Cost
-from promptmill.queue import Claim, Settlement, keys, kind_of
+from promptmill.queue import Claim, Reply, Settlement, keys, kind_of
 from promptmill.results import Attempt, DeadLetter, Failure, Result, Status, Usage
 from promptmill.settings import Settings
 from promptmill.store import Entry
 from promptmill.wire import pack_result
 from worker import events
+from worker.decisions import reply_of
 from worker.logs import where
 from worker.outcomes import POLICIES, Policy, Verdict
 from worker.pricing import cost_usd
@@ -68,6 +69,7 @@ class Ending:
     """The run that waits for it: not the result's own, where another run was answered before."""
     spent: Decimal | None = None
     """Of the result's cost, what nobody has counted yet."""
+    failed_with: Reply = Reply.NONE
 
     @property
     def settlement(self) -> Settlement:
@@ -82,6 +84,7 @@ class Ending:
             used=self.used,
             cost_nano_usd=nano(result.cost_usd),
             spent_nano_usd=nano(self.spent),
+            failed_with=self.failed_with,
         )
 
 
@@ -151,7 +154,8 @@ class Endings:
         )
         letter = self._letter(work.claim, result, failure, attempts=work.claim.attempts + 1, redrivable=True)
         used = used_by(work.claim, attempt, self._settings)
-        return self._ending(work, result, attempt.outcome, (result, letter), used=used, spent=attempt.cost_usd)
+        ending = self._ending(work, result, attempt.outcome, (result, letter), used=used, spent=attempt.cost_usd)
+        return replace(ending, failed_with=reply_of(POLICIES[attempt.outcome]))
 
     def without_answer(self, work: Work, status: Status, attempts: tuple[Attempt, ...], *, used: Cost | None) -> Ending:
         """Return the end of a job that was cancelled or expired."""

@@ -38,6 +38,7 @@ from worker.calls import StopReason
 from worker.functions import FunctionRunner, function_of
 from worker.leases import Lease, LeaseKeeper
 from worker.logs import where
+from worker.uplink import Uplink
 
 BEAT: Final = timedelta(seconds=0.5)
 """How often cron jobs and arq's abort requests are looked at; arq's own poll interval."""
@@ -89,6 +90,7 @@ class PacedWorker(Worker):
         )
         self.name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
         self.leases = LeaseKeeper(queue, settings.lease)
+        self.uplink = Uplink(longest_rest=settings.probe_interval, on_back=lambda: self._wake.set())
         self.claiming_paused: Callable[[], bool] = lambda: False
         """Asked before each claim; true while the result store is away."""
         self.holds_answers: Callable[[], bool] = lambda: False
@@ -225,10 +227,11 @@ class PacedWorker(Worker):
                 # Leases may have run out meanwhile: they are renewed before this worker could take over its own jobs.
                 await self.leases.renew()
             asked_at = time.monotonic()
+            most = self.uplink.allows(free)  # none: somebody else is woken, and this worker not again
             claims = await self._queue.claim(
                 worker=self.name,
                 lease=self._settings.lease,
-                most=free,
+                most=most,
                 token_prefix=f"{self.name}.{next(self._claim_numbers)}",
                 caps=self._settings.caps,
             )
@@ -247,6 +250,10 @@ class PacedWorker(Worker):
         if self._redis_is_away:
             self._redis_is_away = False
             self._log.info(events.REDIS_BACK)
+        if self.uplink.is_cut_off and (most == 0 or claims.jobs):
+            if claims.jobs:
+                self.uplink.let_one()
+            return self.uplink.left()
         if claims.unconfigured or (claims.wait is None and len(self.tasks) < self.max_jobs):
             return timedelta(0)  # limits are known now, or slots came free while the claim was under way
         return claims.wait
@@ -327,6 +334,7 @@ class PacedWorker(Worker):
                 "seen_at": datetime.now(UTC).isoformat(),
                 "running": len(self.tasks),
                 "free": self.max_jobs - len(self.tasks),
+                "cut_off": self.uplink.is_cut_off,
             }
             with contextlib.suppress(QueueUnavailable), redis_errors():
                 await self.pool.hset(keys.WORKERS, self.name, orjson.dumps(about).decode())  # type: ignore[misc]  # redis types both kinds of client alike

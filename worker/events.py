@@ -44,7 +44,12 @@ BUDGET_PARKED: Final = "budget_parked"
 BREAKER_OPENED: Final = "breaker_opened"
 """model_class, outcome, says, probe_s: the provider answers nobody; said once, likewise"""
 BREAKER_CLOSED: Final = "breaker_closed"
-"""model_class: a probe was answered, and the budget goes on; of two that were under way each says so"""
+"""model_class: a probe was answered, and the budget goes on; said once"""
+WORKER_CUT_OFF: Final = "worker_cut_off"
+"""longest_rest_s: this worker finds no connection to the provider while others are answered (its host's network, DNS or
+certificates): it claims one job at a time, after a rest, until one gets through; its jobs go to the others"""
+WORKER_REACHES_AGAIN: Final = "worker_reaches_again"
+"""The worker that was cut off is not any more"""
 SPEND_CAP_REACHED: Final = "spend_cap_reached"
 """cap, action, spent_usd, lane, model_class: told once in its hour or day, by one worker; `park`: nothing more is sent
 that the cap is for until the hour or day is over"""

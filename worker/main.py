@@ -73,6 +73,7 @@ def build_worker(
             worker=worker.name,
             plug_ins=plug_ins,
             meters=make_meters(settings.metrics_address),
+            uplink=worker.uplink,
         )
         stack.callback(_say_stopped, worker, pipeline)
         if settings.traces:

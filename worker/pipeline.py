@@ -14,14 +14,14 @@ import structlog
 from promptmill.errors import BadInput, LeaseLost
 from promptmill.jobs import Job
 from promptmill.lines import job_from_line
-from promptmill.queue import Claim, Disposition, Snooze, Standing, expected_cost, prepare
+from promptmill.queue import Claim, Disposition, Settled, Snooze, Standing, expected_cost, prepare
 from promptmill.results import Attempt, Status
 from promptmill.settings import Settings
 from promptmill.store import AttemptRecord
 from promptmill.wire import Envelope, Unreadable, job_fields, unpack_envelope, unpack_job
 from worker import events
 from worker.calls import Stopped, StopReason
-from worker.decisions import GoBack, decide, next_route, report_on
+from worker.decisions import GoBack, decide, next_route, reply_of, report_on
 from worker.endings import NOTHING_SENT, Ending, Endings, Work, interrupted_attempt, nano, used_by
 from worker.leases import Lease
 from worker.outcomes import POLICIES, Policy, Verdict, classify
@@ -29,6 +29,7 @@ from worker.provider import Provider
 from worker.quality import PlugIns
 from worker.recorder import Recorder
 from worker.telemetry import Meters, NoMeters, span_of_job, span_of_request, tell_attempt
+from worker.uplink import Uplink
 
 _ENDED_BY: Final = {Disposition.CANCELLED: Status.CANCELLED, Disposition.EXPIRED: Status.EXPIRED}
 
@@ -58,6 +59,7 @@ class Pipeline:
         worker: str,
         plug_ins: PlugIns | None = None,
         meters: Meters | None = None,
+        uplink: Uplink | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -68,6 +70,7 @@ class Pipeline:
         self._ensure_lease = ensure_lease
         self._endings = Endings(settings, worker=worker, now=now, plug_ins=plug_ins)
         self._meters = meters or NoMeters()
+        self._uplink = uplink or Uplink()
         self._now = now
         self._chance = chance
         self._log = structlog.get_logger()
@@ -166,10 +169,12 @@ class Pipeline:
             await self._stopped(work, lease, stopped, started_at)
             return
         self._meters.attempted(attempt, lane=claim.lane)
+        standing = await self._report(claim, policy, exchange.sighting.retry_after)
+        self._uplink.note(cut_off=standing.is_cut_off, started_at=exchange.started_at)
         decision = decide(
             policy,
             retry_after=exchange.sighting.retry_after,
-            standing=await self._report(claim, policy, exchange.sighting.retry_after),
+            standing=standing,
             claim=claim,
             job=work.job,
             settings=self._settings,
@@ -200,6 +205,10 @@ class Pipeline:
             )
         return standing
 
+    def _say_closed(self, settled: Settled, claim: Claim) -> None:
+        if settled is Settled.GOES_ON:
+            self._log.info(events.BREAKER_CLOSED, model_class=claim.budget)
+
     async def _stopped(self, work: Work, lease: Lease, stopped: Stopped, started_at: datetime) -> None:
         """Deal with a call that was not awaited to its end."""
         if stopped.reason is StopReason.LEASE_LOST:
@@ -225,10 +234,10 @@ class Pipeline:
         if ending.entries:
             await self._recorder.record(*ending.entries)
         result = ending.result
-        if not await self._recorder.settle(ending.settlement):
+        settled = await self._recorder.settle(ending.settlement)
+        if settled is Settled.LEASE_LOST:
             raise LeaseLost(result.job_id)
-        if ending.claim.probe and result.ok and ending.entries:
-            self._log.info(events.BREAKER_CLOSED, model_class=ending.claim.budget)
+        self._say_closed(settled, ending.claim)
         self.tally.ended[result.status] += 1
         self._meters.ended(result, fell_back=ending.claim.route > 0)
         self._log.info(
@@ -261,11 +270,12 @@ class Pipeline:
             sent=attempt is not None,
             used=NOTHING_SENT if attempt is None else used_by(claim, attempt, self._settings),
             spent_nano_usd=0 if attempt is None else nano(attempt.cost_usd),
+            reply=reply_of(policy),
             **self._rerouted(job, claim, decision.route),
         )
         if decision.pause is not None:
             self._say_pause(claim.budget, policy, decision.pause)
-        await self._recorder.give_back(snooze, pause=decision.pause, reason=policy.name)
+        self._say_closed(await self._recorder.give_back(snooze, pause=decision.pause, reason=policy.name), claim)
         self.tally.returned += 1
         self._log.info(
             events.JOB_WENT_BACK,

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 import structlog
 
 from promptmill.errors import BadInput, QueueUnavailable, StoreUnavailable
-from promptmill.queue import Claim, Queue, Report, Settlement, Snooze, Standing, Submission
+from promptmill.queue import Claim, Queue, Report, Settled, Settlement, Snooze, Standing, Submission
 from promptmill.results import Attempt, Result
 from promptmill.store import Entry, ResultStore
 from worker import events
@@ -45,7 +45,7 @@ class Recorder:
         self._waiting_for_store = 0
         self._rows: Batcher[tuple[Entry, ...], BadInput | None] = Batcher(self._record_batch, most=MOST_ROWS)
         self._lookups: Batcher[str, Result | None] = Batcher(self._finished_batch, most=MOST_ROWS)
-        self._settlements: Batcher[Settlement, bool] = Batcher(self._settle_batch, most=MOST_ROWS)
+        self._settlements: Batcher[Settlement, Settled] = Batcher(self._settle_batch, most=MOST_ROWS)
 
     @property
     def store_is_away(self) -> bool:
@@ -76,15 +76,15 @@ class Recorder:
         found = await self._with_store(lambda: self._store.attempts([job_id]))
         return found.get(job_id, ())
 
-    async def settle(self, settlement: Settlement) -> bool:
-        """Take an ended job out of Redis; whether the lease still stood."""
+    async def settle(self, settlement: Settlement) -> Settled:
+        """Take an ended job out of Redis; what became of that."""
         return await self._settlements.put(settlement)
 
-    async def give_back(self, snooze: Snooze, *, pause: timedelta | None = None, reason: str = "") -> None:
+    async def give_back(self, snooze: Snooze, *, pause: timedelta | None = None, reason: str = "") -> Settled:
         """Return a job to the queue, after its budget was told to rest for `pause`. Raises LeaseLost."""
         if pause is not None:
             await self._with_redis(lambda: self._queue.block(snooze.claim.budget, pause, reason, refused=snooze.claim))
-        await self._with_redis(lambda: self._queue.snooze(snooze))
+        return await self._with_redis(lambda: self._queue.snooze(snooze))
 
     async def report(self, report: Report) -> Standing:
         """Tell the fleet of a request that came to nothing. Raises LeaseLost."""
@@ -114,7 +114,7 @@ class Recorder:
         found = await self._with_store(lambda: self._store.finished(job_ids))
         return [found.get(job_id) for job_id in job_ids]
 
-    async def _settle_batch(self, settlements: Sequence[Settlement]) -> list[bool]:
+    async def _settle_batch(self, settlements: Sequence[Settlement]) -> list[Settled]:
         # Those that went through before a connection broke answer "lease lost" the second time: harmless, since
         # their rows are committed.
         return await self._with_redis(lambda: self._queue.settle(settlements))

@@ -21,7 +21,7 @@ from promptmill.foresight import Backlog
 from promptmill.pacing import DIMENSIONS, Charge, Pace, Reading
 from promptmill.queue import keys, scripts
 from promptmill.queue.backlog import read_backlog
-from promptmill.queue.claims import LANES, Claim, Claims, Renewal, Settlement, Snooze, key_of, read_claim
+from promptmill.queue.claims import LANES, Claim, Claims, Renewal, Settled, Settlement, Snooze, key_of, read_claim
 from promptmill.queue.connection import redis_errors
 from promptmill.queue.report import Report, Standing
 from promptmill.queue.submission import Submission
@@ -37,6 +37,7 @@ SAMPLE: Final = 500
 """Records that are read to tell what all that is queued will cost: about a millisecond of Redis' time."""
 
 _OK: Final = b"OK"
+_SETTLED: Final = {b"LEASE_LOST": Settled.LEASE_LOST, _OK: Settled.DONE, b"GOES_ON": Settled.GOES_ON}
 
 
 class Submitted(IntEnum):
@@ -141,19 +142,19 @@ class Queue:
         answers = await self._run("renew", self._now(), _ms(lease.total_seconds()), *pairs)
         return [Renewal(answer) for answer in answers]
 
-    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        """Take ended jobs out of Redis; for each, in order, whether the lease still stood.
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
+        """Take ended jobs out of Redis; for each, in order, what became of it.
 
         One round trip for every CALL_BYTES of results.
         """
-        answers: list[bool] = []
+        answers: list[Settled] = []
         args: list[str | bytes | int] = [self._now()]
         size = 0
         for number, settlement in enumerate(settlements, start=1):
             args += _settle_args(settlement)
             size += len(settlement.result)
             if size >= CALL_BYTES or number == len(settlements):
-                answers += [answer == _OK for answer in await self._run("settle", *args)]
+                answers += [_SETTLED[answer] for answer in await self._run("settle", *args)]
                 args, size = [self._now()], 0
         return answers
 
@@ -177,11 +178,17 @@ class Queue:
         )
         if answer != _OK:
             raise LeaseLost(claim.job_id)
-        to_blame, is_out, is_news, wait_ms = standing
-        return Standing(bool(to_blame), bool(is_out), bool(is_news), timedelta(milliseconds=float(wait_ms)))
+        to_blame, is_out, is_news, wait_ms, is_cut_off = standing
+        return Standing(
+            to_blame=bool(to_blame),
+            is_out=bool(is_out),
+            is_news=bool(is_news),
+            wait=timedelta(milliseconds=float(wait_ms)),
+            is_cut_off=bool(is_cut_off),
+        )
 
-    async def snooze(self, snooze: Snooze) -> None:
-        """Give a job back, at once or after a wait. Raises LeaseLost."""
+    async def snooze(self, snooze: Snooze) -> Settled:
+        """Give a job back, at once or after a wait; whether its model class goes on by that. Raises LeaseLost."""
         claim, used = snooze.claim, snooze.used
         answer = await self._run(
             "snooze",
@@ -198,9 +205,12 @@ class Queue:
             "" if snooze.cost is None else snooze.cost.output,
             int(snooze.sent),
             snooze.spent_nano_usd,
+            snooze.reply.value,
         )
-        if answer != _OK:
+        settled = _SETTLED[answer]
+        if settled is Settled.LEASE_LOST:
             raise LeaseLost(claim.job_id)
+        return settled
 
     async def cancel(self, job_ids: Iterable[str]) -> dict[str, str]:
         """Stop jobs; for each id `CANCELLED` (it was queued), `STOPPING` (it runs) or `UNKNOWN`."""
@@ -325,6 +335,7 @@ def _settle_args(settlement: Settlement) -> list[str | bytes | int]:
         "" if used is None else used.output,
         settlement.cost_nano_usd,
         settlement.spent_nano_usd,
+        settlement.reply.value,
     ]
 
 

@@ -21,7 +21,7 @@ from fakeredis.aioredis import FakeRedis
 from redis.asyncio import Redis
 
 from promptmill.jobs import Job
-from promptmill.queue import Claim, Queue, Report, Snooze, Standing, keys, prepare
+from promptmill.queue import Claim, Queue, Report, Settled, Snooze, Standing, keys, prepare
 from promptmill.results import Attempt, Result
 from promptmill.settings import Settings
 from promptmill.store import AttemptRecord, Entry, ResultStore
@@ -124,16 +124,17 @@ class WatchedQueue(Queue):
         await self._steps.take("renew")
         return await super().renew(claims, lease)
 
-    async def settle(self, settlements: Any) -> list[bool]:
+    async def settle(self, settlements: Any) -> list[Settled]:
         await self._steps.take("settle")
         answers = await super().settle(settlements)
         await self._steps.take("settled")
         return answers
 
-    async def snooze(self, snooze: Snooze) -> None:
+    async def snooze(self, snooze: Snooze) -> Settled:
         await self._steps.take("snooze")
-        await super().snooze(snooze)
+        settled = await super().snooze(snooze)
         await self._steps.take("snoozed")
+        return settled
 
     async def block(self, model_class: str, wait: timedelta, reason: str, **more: Any) -> None:
         await self._steps.take("block")

@@ -69,9 +69,14 @@ end
 -- 3. By budget and lane. Budgets take turns, so that one with much to spend does not fill every slot. While more is due
 -- than was looked at, nobody is sent: among it may be the deadline of the very job that would be.
 local mended, seen = 0, false
-local function first_of(class, lane)
+local function next_of(class, lane, budget)
   local key = LANE .. class .. ':' .. lane
-  local id = redis.call('ZRANGE', key, 0, 0)[1]
+  local function next_id()
+    local rank, jobs = 0, budget and is_open(budget) and redis.call('ZCARD', key) or 0
+    if jobs > 0 then rank = probe_rank(budget, lane, jobs) end
+    return redis.call('ZRANGE', key, rank, rank)[1]
+  end
+  local id = next_id()
   while id and mended < bound do
     local record = load_record(id)
     if record and record.state == 'r' and record.ends == 0 and lane_key(record) == key then
@@ -81,7 +86,7 @@ local function first_of(class, lane)
     redis.call('ZREM', key, id) -- somebody deleted or overwrote keys by hand
     mended = mended + 1
     if not record then again = make_foreign(id, now) or again end
-    id = redis.call('ZRANGE', key, 0, 0)[1]
+    id = next_id()
   end
 end
 
@@ -90,7 +95,7 @@ end
 local function head(class, budget)
   for lane = 2, 3 do
     if budget and not is_open(budget) and is_owed(budget, lane, now) and not is_parked(reached, lane, class) then
-      local id, record = first_of(class, lane)
+      local id, record = next_of(class, lane, budget)
       if id then return id, record, true end
     end
   end
@@ -101,16 +106,23 @@ local function head(class, budget)
     if is_parked(reached, lane, class) then
       seen = true -- its jobs are where they belong
     else
-      local id, record = first_of(class, lane)
+      local id, record = next_of(class, lane, budget)
       if id then return id, record, lane == 1 end
     end
   end
 end
 
 -- A class that has been out for long: its jobs that may ask another model do not wait for it. Lanes are looked through
--- once between two probes, a bounded part in each call. Whoever may go as a probe now stays: where all may ask another
--- model, nobody would ever find out that this one is back.
+-- from their heads every LOOK_EVERY_MS, a bounded part in each call, and between two rounds only what is behind: who comes
+-- in before what was looked at, or moved up past it, is found in the next round. Whoever may go as a probe now stays:
+-- where all may ask another model, nobody would ever find out that this one is back.
+local LOOK_EVERY_MS = 30000
 local function reroute(class, budget)
+  if now - (budget.looked_at or 0) >= LOOK_EVERY_MS then
+    redis.call('HDEL', budget.key, 'looked1', 'looked2', 'looked3')
+    for lane = 1, 3 do budget['looked' .. lane] = nil end
+    put(budget, 'looked_at', now)
+  end
   local first, next_up, urgent = head(class, budget)
   local probe = first and admissible_at(budget, expected_cost(next_up), now, urgent) <= now and first
   for lane = 1, 3 do
@@ -156,6 +168,8 @@ while #turns > 0 do
       else
         charge(turn.budget, cost, now)
         charge_lane(turn.budget, record, cost, now)
+        -- Who comes anew starts level with those who are served: a probe from the middle of its lane is not served.
+        if not is_open(turn.budget) then note_order(turn.budget, record) end
         turn.charged = true
         leave_lane(id, record)
         record.seen = seen_by(turn.budget, record)
