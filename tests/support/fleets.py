@@ -47,14 +47,14 @@ def environment_of(url: str, data_dir: Path, api: SimulatorProcess, **changes: o
     }
 
 
-def short_job(job_id: str, run: str) -> Job:
-    """A job that whoever cares finds in the store: nothing is left in Redis when it has ended."""
+def short_job(job_id: str, run: str, *, keep_result: int = 0) -> Job:
+    """A short job; its result is left in Redis for `keep_result` seconds, for whoever waits."""
     request = {
         "model": "claude-haiku-5-5",
         "max_tokens": 50,
         "messages": [{"role": "user", "content": f"Say in at most ten words what {job_id} is."}],
     }
-    return Job(id=job_id, request=request, run=run, keep_result=0)
+    return Job(id=job_id, request=request, run=run, keep_result=keep_result)
 
 
 class Fleet:
