@@ -243,9 +243,7 @@ class PacedWorker(Worker):
             fresh = {claim.budget for claim in claims.jobs if claim.budget} - self._configured
             await self.configure(fresh | set(claims.unconfigured))
         except QueueUnavailable as error:
-            if not self._redis_is_away:
-                self._redis_is_away = True
-                self._log.error(events.REDIS_AWAY, error=str(error))
+            self._say_away(error)
             return AWAY_RETRY
         if self._redis_is_away:
             self._redis_is_away = False
@@ -257,6 +255,11 @@ class PacedWorker(Worker):
         if claims.unconfigured or (claims.wait is None and len(self.tasks) < self.max_jobs):
             return timedelta(0)  # limits are known now, or slots came free while the claim was under way
         return claims.wait
+
+    def _say_away(self, error: QueueUnavailable) -> None:
+        if not self._redis_is_away:
+            self._redis_is_away = True
+            self._log.error(events.REDIS_AWAY, error=str(error))
 
     async def configure(self, model_classes: set[str]) -> None:
         """Tell Redis the limits of `model_classes` as this process' settings have them."""
@@ -313,9 +316,12 @@ class PacedWorker(Worker):
             await asyncio.sleep(BEAT.total_seconds())
             if not self._stopping and self._orphaned():
                 self.handle_sig(Signals.SIGTERM)  # whoever started this process is gone, and would have stopped it
-            with contextlib.suppress(QueueUnavailable), redis_errors():
-                await self._obey_aborts()
-                await self.heart_beat()
+            try:
+                with redis_errors():
+                    await self._obey_aborts()
+                    await self.heart_beat()
+            except QueueUnavailable as error:
+                self._say_away(error)  # a worker without a free slot claims nothing, and would not notice
 
     async def _obey_aborts(self) -> None:
         """Do what `arq.jobs.Job.abort` asks for."""
