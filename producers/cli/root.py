@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "spend": Entry("Look", f"{_HERE}.spend", "Tokens and USD an hour, by model, lane or tag.", extra="store"),
     "latency": Entry("Look", f"{_HERE}.latency", "How long answers take: queue, first byte, whole.", extra="store"),
     "alarms": Entry("Look", f"{_HERE}.alarms", "Where answers have become worse, and since when.", extra="store"),
+    "canaries": Entry("Look", f"{_HERE}.canaries", "Known prompts with known answers: who passes them.", extra="store"),
     "doctor": Entry("Look", f"{_HERE}.doctor", "Check Redis, store, key, clock and limits; say what to do."),
     "cancel": Entry("Intervene", f"{_HERE}.cancel", "Stop jobs, or a whole run."),
     "resume": Entry("Intervene", f"{_HERE}.resume", "Let a budget go on that is parked, paused or out."),

@@ -11,6 +11,7 @@ from typing import Final, Self
 from promptmill.results import Attempt, DeadLetter, Result, Status
 from promptmill.store import aggregates, letters, migrate, runs
 from promptmill.store.aggregates import Grouping, Latency, Spend
+from promptmill.store.canary_answers import CanaryAnswer, canary_answers
 from promptmill.store.columns import key_of
 from promptmill.store.database import Database, connect
 from promptmill.store.entries import Entry, Run, RunTotals, SettledLine
@@ -147,6 +148,10 @@ class ResultStore:
     async def latency(self, *, since: datetime) -> list[Latency]:
         """Return exact percentiles of how long the answers since then took, by model and lane."""
         return await self._database.read(partial(aggregates.latency, since=since))
+
+    async def canary_answers(self, *, since: datetime) -> list[CanaryAnswer]:
+        """Return how the canaries ended that did since then, in order; see `promptmill.canaries.standing`."""
+        return await self._database.read(partial(canary_answers, database=self._database, since=since))
 
     # Runs
 
