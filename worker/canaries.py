@@ -40,7 +40,11 @@ def load_checked(name: str, settings: Settings) -> CanarySet:
     """Return a set in which each known good answer passes the checks that stand beside it. Raises BadFile."""
     found = load(name, max_tokens=settings.max_tokens)
     problems = [
-        (one.line, "expect", f"expected similar_to to pass the checks beside it, got one that fails {failed}")
+        (
+            one.line,
+            "expect",
+            f"expected similar_to to pass them and do what the prompt asks for, got one that fails {failed}",
+        )
         for one in found.canaries
         if (failed := _failed_by_its_own(one, settings.model))
     ]

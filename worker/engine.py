@@ -412,7 +412,7 @@ class PacedWorker(Worker):
 def at_each(period: timedelta, run: Callable[[], Awaitable[None]]) -> CronJob:
     """Return the cron job that runs whenever a `period` of the day (UTC) begins: see `promptmill.canaries.schedule`."""
 
-    async def tick(_ctx: dict[Any, Any], *_args: Any, **_kwargs: Any) -> None:
+    async def tick(ctx: dict[Any, Any], *args: Any, **kwargs: Any) -> None:  # noqa: ARG001 - as arq calls it
         await run()
 
     minutes = period // timedelta(minutes=1)
