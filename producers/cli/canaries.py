@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from rich.table import Table
@@ -17,6 +19,7 @@ from rich.table import Table
 from producers.cli.console import print_json, terminal
 from producers.cli.options import load_settings
 from producers.cli.queue_address import reachable_queue
+from producers.cli.spend import chart
 from promptmill.canaries.rounds import models_asked, round_name, send_more_rounds
 from promptmill.canaries.sets import STARTER, load
 from promptmill.canaries.standing import Passed, Standing, standings
@@ -25,7 +28,11 @@ from promptmill.queue import Queue, connect
 from promptmill.settings import Settings
 from promptmill.store import ResultStore
 
-_SHOWN_CHARS = 60
+_SHOWN_CHARS: Final = 60
+_UNSHOWN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""A terminal obeys some of these, and an answer may say anything."""
+_CHART_WIDTH: Final = 24
+_FIGURES: Final = frozenset({"passed", "before", "unanswered", "failing", "fails", "passed before"})
 
 
 @click.group(
@@ -57,6 +64,7 @@ def canaries(context: click.Context, since: float, as_json: bool) -> None:  # no
     elif found:
         terminal().print(_models([standing for standing, _ in found]))
         if any(standing.failing for standing, _ in found):
+            click.echo()
             terminal().print(_failing(found))
     else:
         click.echo(f"no canary was answered in the last {since:g} hours; the setting `canaries` has them sent")
@@ -111,37 +119,30 @@ async def _send(url: str, settings: Settings, model: str | None, rounds: int) ->
 
 
 def _models(found: list[Standing]) -> Table:
-    table = Table()
-    for name in ("model", "newest round", "until (UTC)", "passed", "before", "unanswered", "failing", "prompts"):
-        table.add_column(name, justify="right" if name in _FIGURES else "left", overflow="fold")
+    table = _table("model", "newest round", "passed", "before", "unanswered", "failing", "fails by round", "prompts")
     for one in found:
         table.add_row(
             one.model,
             one.round,
-            _minute(one.at),
             f"{_share(one.now)} of {one.now.answers:,}",
             f"{_share(one.before)} of {one.before.answers:,}",
             f"{one.unanswered:,}",
             f"{len(one.failing):,}",
+            chart([Decimal(count) for count in one.fails[-_CHART_WIDTH:]]),
             one.kind,
         )
     return table
 
 
-_FIGURES = frozenset({"passed", "before", "unanswered", "failing", "fails", "passed before"})
-
-
 def _failing(found: list[tuple[Standing, dict[str, str]]]) -> Table:
-    table = Table()
-    for name in ("model", "canary", "fails since (UTC)", "fails", "passed before", "its newest answer"):
-        table.add_column(name, justify="right" if name in _FIGURES else "left", overflow="fold")
+    table = _table("model", "canary", "fails since (UTC)", "fails", "passed before", "its newest answer")
     for standing, answers in found:
         for one in standing.failing:
-            text = " ".join(answers[one.job_id].split())
+            text = " ".join(_UNSHOWN.sub(" ", answers[one.job_id]).split())
             table.add_row(
                 standing.model,
                 one.canary,
-                _minute(one.since),
+                one.since.astimezone(UTC).strftime("%Y-%m-%d %H:%M"),
                 f"{one.fails:,}",
                 f"{one.passed_before:,}",
                 text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}...",
@@ -149,12 +150,16 @@ def _failing(found: list[tuple[Standing, dict[str, str]]]) -> Table:
     return table
 
 
+def _table(*names: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in names:
+        figures = name in _FIGURES
+        table.add_column(name, justify="right" if figures else "left", header_style="dim", overflow="fold")
+    return table
+
+
 def _share(of: Passed) -> str:
     return "-" if of.share is None else f"{of.share:.1%}"
-
-
-def _minute(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _as_json(standing: Standing, answers: dict[str, str]) -> dict[str, Any]:

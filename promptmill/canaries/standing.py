@@ -55,6 +55,8 @@ class Standing:
     """That round."""
     before: Passed
     """All earlier ones."""
+    fails: tuple[int, ...]
+    """Of each round, the newest last."""
     failing: tuple[Failing, ...]
     """Those that passed before first, the longest first: what a model never could says little."""
 
@@ -72,8 +74,10 @@ def _standing(model: str, answers: Sequence[CanaryAnswer]) -> Standing:
     of_the_set = [answer for answer in answers if answer.kind == kind]
     newest = of_the_set[-1].round
     last = [answer for answer in of_the_set if answer.round == newest]
+    fails = dict.fromkeys((answer.round for answer in of_the_set), 0)
     by_canary: dict[str, list[CanaryAnswer]] = {}
     for answer in of_the_set:
+        fails[answer.round] += answer.passed is False
         if answer.passed is not None:
             by_canary.setdefault(answer.canary, []).append(answer)
     failing = [_failing(one) for one in by_canary.values() if not one[-1].passed]
@@ -85,6 +89,7 @@ def _standing(model: str, answers: Sequence[CanaryAnswer]) -> Standing:
         unanswered=sum(not answer.answered for answer in last),
         now=_passed(last),
         before=_passed(answer for answer in of_the_set if answer.round != newest),
+        fails=tuple(fails.values()),
         failing=tuple(sorted(failing, key=lambda one: (-one.passed_before, one.canary))),
     )
 

@@ -34,6 +34,7 @@ def test_the_newest_round_stands_beside_all_that_were_before():
     assert (one.model, one.kind, one.round, one.at) == ("a", "canary:1", "r3", NINE + 3 * HOUR)
     assert (one.now, one.before) == (Passed(1, 2), Passed(7, 8))
     assert one.unanswered == 1
+    assert one.fails == (0, 1, 0, 1)
     assert one.now.share == pytest.approx(0.5)
     assert Passed(0, 0).share is None
 
