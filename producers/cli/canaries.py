@@ -25,6 +25,7 @@ from promptmill.canaries.sets import STARTER, load
 from promptmill.canaries.standing import Passed, Standing, standings
 from promptmill.errors import MissingExtra
 from promptmill.queue import Queue, connect
+from promptmill.results import Result
 from promptmill.settings import Settings
 from promptmill.store import ResultStore
 
@@ -99,8 +100,11 @@ async def _read(since: datetime) -> list[tuple[Standing, dict[str, str]]]:
     """Return how each model does, with the text of each answer that failed, by its job."""
     async with await ResultStore.open(load_settings().store) as store:
         found = standings(await store.canary_answers(since=since))
-        answers = await store.finished([one.job_id for standing in found for one in standing.failing])
-    return [(one, {part.job_id: answers[part.job_id].text or "" for part in one.failing}) for one in found]
+        return [(one, {part.job_id: _text(await store.result(part.job_id)) for part in one.failing}) for one in found]
+
+
+def _text(result: Result | None) -> str:
+    return (result.text if result is not None else None) or ""
 
 
 async def _send(url: str, settings: Settings, model: str | None, rounds: int) -> dict[str, int]:

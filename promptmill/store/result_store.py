@@ -124,15 +124,17 @@ class ResultStore:
         lane: str | None = None,
         model: str | None = None,
         tag: tuple[str, str] | None = None,
+        canaries: bool = True,
         in_input_order: bool = False,
     ) -> AsyncIterator[Result]:
         """Yield the results that satisfy every condition given, in the order in which their jobs first ended.
 
-        `since` is compared with `finished_at`; `tag` is a name and its value. With `in_input_order`, which needs a run,
-        they come by position instead, those without one last. Read in pages, so memory stays flat for millions;
-        results that are recorded meanwhile may or may not be among them, none comes twice.
+        `since` is compared with `finished_at`; `tag` is a name and its value; `canaries` says whether theirs are among
+        them. With `in_input_order`, which needs a run, they come by position instead, those without one last. Read in
+        pages, so memory stays flat for millions; results that are recorded meanwhile may or may not be among them, none
+        comes twice.
         """
-        chosen = Selection(run=run, status=status, since=since, lane=lane, model=model, tag=tag)
+        chosen = Selection(run=run, status=status, since=since, lane=lane, model=model, tag=tag, canaries=canaries)
         return self._reading.stream(chosen, in_input_order=in_input_order)
 
     # What it comes to
@@ -146,7 +148,7 @@ class ResultStore:
         return await self._database.read(partial(aggregates.spend, database=self._database, since=since, by=by))
 
     async def latency(self, *, since: datetime) -> list[Latency]:
-        """Return exact percentiles of how long the answers since then took, by model and lane."""
+        """Return exact percentiles of how long the answers since then took, by model and lane, canaries left out."""
         return await self._database.read(partial(aggregates.latency, since=since))
 
     async def canary_answers(self, *, since: datetime) -> list[CanaryAnswer]:

@@ -58,3 +58,14 @@ async def test_other_results_and_older_ones_are_left_out(store: ResultStore) -> 
         ]
     )
     assert await store.canary_answers(since=NOON) == []
+
+
+async def test_where_only_ones_own_answers_are_wanted_they_are_left_out(store: ResultStore) -> None:
+    timed = {"model": MODEL, "latency": timedelta(seconds=1)}
+    kinds = {"canary": "canary:1234abcd", "theirs": "canaries", "unnamed": ""}
+    await store.record([canary(job_id, 1.0, kind=kind, **timed) for job_id, kind in kinds.items()])
+    assert [result.job_id async for result in store.results(canaries=False)] == ["theirs", "unnamed"]
+    assert [result.job_id async for result in store.results()] == ["canary", "theirs", "unnamed"]
+    [latency] = await store.latency(since=NOON)
+    assert latency.whole is not None
+    assert latency.whole.count == 2

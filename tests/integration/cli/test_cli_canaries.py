@@ -60,6 +60,11 @@ def test_only_what_was_answered_lately_counts(watched):
     assert shown["failing"][0]["answer"] == "\x1b[2JParis"
 
 
+def test_results_are_ones_own_unless_asked_otherwise(watched):
+    assert watched.run("results").stdout == ""
+    assert len(watched.run("results", "--canaries").stdout.splitlines()) == 6
+
+
 def test_rounds_can_be_sent_at_once(machine):
     shown = machine.run("canaries", "send", "--rounds", "2", "--model", "claude-opus-5-5")
     assert shown.output == "60 canaries queued for claude-opus-5-5\n"

@@ -91,6 +91,15 @@ async def test_an_answer_is_measured_against_what_is_known(shop, canaries):
     assert all(answer.answered for answer in answers)
 
 
+async def test_a_canary_that_is_refused_has_failed(shop, canaries):
+    shop.api.script = [answering("I would rather not.", stop_reason="refusal")]
+    await send_present_round(shop.queue, shop.settings, canaries, MODEL, shop.now())
+    while await shop.work():
+        pass
+    answers = await shop.store.canary_answers(since=shop.now() - HOUR)
+    assert [(answer.passed, answer.answered) for answer in answers] == [(False, True)] * 2
+
+
 async def test_a_canary_that_waited_until_the_next_round_is_no_longer_wanted(shop, canaries):
     await send_present_round(shop.queue, shop.settings, canaries, MODEL, shop.now())
     shop.clock.advance(HOUR)
