@@ -32,6 +32,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from promptmill.canaries.schedule import Interval
 from promptmill.caps import SpendCap
 from promptmill.errors import BadSettings
 from promptmill.jobs import explain
@@ -194,6 +195,14 @@ class Settings(BaseSettings):
     """Answers after which one false alarm about their quality is granted, whatever the number of metrics and series.
     A tenth of it notices changes about a sixth sooner."""
 
+    canaries: str | None = None
+    """Prompts with known good answers, sent to each model of `canary_models` in rounds: `starter`, the set that ships
+    with promptmill, or a file of your own; unset: none. Give all workers the same. docs/guides/canaries.md"""
+    canary_models: tuple[Annotated[str, _written(r"\S{1,100}", "the name of a model")], ...] = ()
+    """Models that canaries are sent to, as a list; unset: the one that prompts without a model are sent to."""
+    canary_every: Interval = timedelta(hours=1)
+    """Between two rounds: minutes that divide an hour, or hours that divide a day."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Of the worker's log: `debug`, `info` (a line a job), `warning` or `error`."""
     log_format: Literal["json", "console"] = "json"
@@ -221,6 +230,7 @@ class Settings(BaseSettings):
         "read_timeout",
         "attempt_timeout",
         "keep_result",
+        "canary_every",
         mode="before",
     )
     @classmethod

@@ -23,7 +23,7 @@ import orjson
 import structlog
 from arq.connections import ArqRedis, RedisSettings
 from arq.constants import abort_jobs_ss
-from arq.cron import CronJob
+from arq.cron import CronJob, cron
 from arq.worker import Function, Worker
 
 from promptmill.errors import PromptmillError, QueueUnavailable
@@ -52,7 +52,9 @@ class PacedWorker(Worker):
     """An arq worker that claims jobs by budget instead of polling a queue.
 
     `open_resources` makes everything that a running worker needs and returns how a claimed job is run; what it opened
-    is closed by the stack it was handed. `orphaned` tells whether whoever would stop this worker is gone.
+    is closed by the stack it was handed. `rounds` are cron jobs that every worker runs itself, once when it starts and
+    then at their times; any number of workers may have done so before. arq's own, `cron_jobs`, go through the queue,
+    where only a worker that has them can run them. `orphaned` tells whether whoever would stop this worker is gone.
     All attributes are used from the worker's own event loop only.
     """
 
@@ -66,6 +68,7 @@ class PacedWorker(Worker):
         ],
         functions: Sequence[Function] = (),
         cron_jobs: Sequence[CronJob] = (),
+        rounds: Sequence[CronJob] = (),
         redis_pool: ArqRedis,
         burst: bool = False,
         handle_signals: bool = True,
@@ -95,6 +98,7 @@ class PacedWorker(Worker):
         """Asked before each claim; true while the result store is away."""
         self.holds_answers: Callable[[], bool] = lambda: False
         """Asked before jobs are given up at the end; true while there are answers that are not in the store yet."""
+        self._rounds = rounds
         self._orphaned = orphaned
         self._settings = settings
         self._queue = queue
@@ -320,8 +324,16 @@ class PacedWorker(Worker):
                 with redis_errors():
                     await self._obey_aborts()
                     await self.heart_beat()
+                    await self._make_rounds(datetime.now(UTC))
             except QueueUnavailable as error:
                 self._say_away(error)  # a worker without a free slot claims nothing, and would not notice
+
+    async def _make_rounds(self, now: datetime) -> None:
+        """Run the rounds that are due. One that fails is still due at the next beat."""
+        for job in self._rounds:
+            if job.next_run is None or job.next_run <= now:
+                await job.coroutine(self.ctx)
+                job.calculate_next(now)
 
     async def _obey_aborts(self) -> None:
         """Do what `arq.jobs.Job.abort` asks for."""
@@ -370,6 +382,17 @@ class PacedWorker(Worker):
                 lease.call.stop(StopReason.CANCELLED)
         else:
             self._wake.set()
+
+
+def at_each(period: timedelta, run: Callable[[], Awaitable[None]]) -> CronJob:
+    """Return the cron job that runs whenever a `period` of the day (UTC) begins: see `promptmill.canaries.schedule`."""
+
+    async def tick(ctx: dict[Any, Any], *args: Any, **kwargs: Any) -> None:  # noqa: ARG001 - as arq calls it
+        await run()
+
+    minutes = period // timedelta(minutes=1)
+    hours = set(range(0, 24, max(1, minutes // 60)))
+    return cron(tick, hour=hours, minute=set(range(0, 60, min(60, minutes))))
 
 
 def arq_pool(url: str) -> ArqRedis:

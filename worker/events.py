@@ -65,6 +65,9 @@ alarms` shows its evidence"""
 ANSWERS_RECOVERED: Final = "answers_recovered"
 """asked_model, model, kind, lane, metric: the alarm was resolved, answers are again as they were"""
 
+CANARIES_SENT: Final = "canaries_sent"
+"""model, round, canaries: a round was queued, by the first worker of the fleet that did"""
+
 REDIS_AWAY: Final = "redis_away"
 """error: nothing is sent until it is back"""
 REDIS_BACK: Final = "redis_back"

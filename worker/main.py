@@ -19,7 +19,8 @@ from promptmill.settings import Settings
 from promptmill.store import ResultStore
 from promptmill.tasks import end
 from worker import events
-from worker.engine import PacedWorker, arq_pool, arq_redis_settings
+from worker.canaries import Canaries, load_canaries
+from worker.engine import PacedWorker, arq_pool, arq_redis_settings, at_each
 from worker.leases import Lease
 from worker.logs import configure_logs
 from worker.monitoring.watcher import Watcher
@@ -43,15 +44,18 @@ def build_worker(
 
     Where there is no result store it makes one, or refuses to begin.
 
-    Raises BadSettings where they name no Redis, no key, or a plug-in that cannot be had.
+    Raises BadSettings where they name no Redis, no key, or a plug-in that cannot be had, and BadFile for canaries that
+    cannot be used.
     """
     if settings.redis_url is None:
         raise BadSettings("redis_url: expected PROMPTMILL_REDIS_URL; `promptmill worker` brings a Redis of its own")
     if settings.anthropic_api_key is None:
         raise BadSettings("no API key: set ANTHROPIC_API_KEY")
     plug_ins = PlugIns.load(settings.quality_plugins)
+    canaries = load_canaries(settings)
     pool = arq_pool(settings.redis_url)
     queue = Queue(pool)
+    rounds = [at_each(settings.canary_every, Canaries(queue, settings, canaries).send_round)] if canaries else []
 
     async def open_resources(
         worker: PacedWorker, stack: contextlib.AsyncExitStack
@@ -93,6 +97,7 @@ def build_worker(
         settings,
         queue,
         open_resources=open_resources,
+        rounds=rounds,
         redis_pool=pool,
         burst=burst,
         handle_signals=handle_signals,

@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "errors": Entry("Look", f"{_HERE}.errors", "What failed, whose fault it was, and fallbacks.", extra="store"),
     "quality": Entry("Look", f"{_HERE}.quality", "What answers are like, and what has become worse.", extra="store"),
     "alarms": Entry("Look", f"{_HERE}.alarms", "Where answers have become worse, and since when.", extra="store"),
+    "canaries": Entry("Look", f"{_HERE}.canaries", "Known prompts with known answers: who passes them.", extra="store"),
     "doctor": Entry("Look", f"{_HERE}.doctor", "Check Redis, store, key, clock and limits; say what to do."),
     "cancel": Entry("Intervene", f"{_HERE}.cancel", "Stop jobs, or a whole run."),
     "resume": Entry("Intervene", f"{_HERE}.resume", "Let a budget go on that is parked, paused or out."),

@@ -12,7 +12,7 @@ from importlib.metadata import version
 import pytest
 from arq import constants
 from arq.connections import ArqRedis
-from arq.cron import CronJob
+from arq.cron import CronJob, cron
 from arq.jobs import Job, serialize_job, serialize_result
 from arq.worker import Function, Worker
 
@@ -33,6 +33,8 @@ SOURCES = {
     Worker._add_signal_handler: "7efddf3cba88b9d7",
     Worker.__init__: "edfb0cd7e05e77cf",
     ArqRedis.enqueue_job: "7da8706a747c1171",
+    cron: "0a1f968cdb4e0e05",
+    CronJob.calculate_next: "7f8bfac236ba13c1",
     Job.abort: "4dd2f914d8b776b7",
     Job.info: "b8892cec97a71606",
     Job.result: "004dc5100e554432",
@@ -80,7 +82,7 @@ async def test_a_worker_has_the_attributes_that_we_use():
     assert worker.loop is asyncio.get_running_loop()
     assert worker.pool is worker._pool
     assert worker.functions["f"].coroutine is function
-    ours = {"name", "leases", "claiming_paused", "holds_answers", "_parent", "_settings", "_queue", "_wake"}
+    ours = {"name", "leases", "claiming_paused", "holds_answers", "_parent", "_settings", "_queue", "_rounds", "_wake"}
     assert not set(vars(worker)) & ours
 
 
@@ -93,7 +95,7 @@ def test_functions_and_cron_jobs_have_the_fields_that_we_use():
         "keep_result_forever",
         "max_tries",
     ]
-    assert {"name", "coroutine", "timeout_s"} <= {field.name for field in fields(CronJob)}
+    assert {"name", "coroutine", "timeout_s", "next_run"} <= {field.name for field in fields(CronJob)}
 
 
 def test_arqs_keys_are_those_of_our_table():
