@@ -28,6 +28,7 @@ from arq.jobs import serialize_result
 from arq.worker import Function, Worker
 
 from promptmill.errors import PromptmillError, QueueUnavailable
+from promptmill.halts import Halts
 from promptmill.pacing import paces
 from promptmill.queue import Claim, Disposition, Queue, Settlement, keys
 from promptmill.queue.connection import connect, redis_errors
@@ -92,6 +93,8 @@ class PacedWorker(Worker):
         self.leases = LeaseKeeper(queue, settings.lease)
         self.claiming_paused: Callable[[], bool] = lambda: False
         """Asked before each claim; true while the result store is away."""
+        self.halts = Halts()
+        """What was held back at the newest claim."""
         self._orphaned = orphaned
         self._settings = settings
         self._queue = queue
@@ -231,6 +234,7 @@ class PacedWorker(Worker):
             for reached in claims.reached:
                 say = self._log.error if reached.cap.action == "park" else self._log.warning
                 say(events.SPEND_CAP_REACHED, **reached.to_log())
+            self._hear_of(claims.halts)
             for claim in claims.jobs:
                 self._start(claim, asked_at)
             fresh = {claim.budget for claim in claims.jobs if claim.budget} - self._configured
@@ -246,6 +250,15 @@ class PacedWorker(Worker):
         if claims.unconfigured or (claims.wait is None and len(self.tasks) < self.max_jobs):
             return timedelta(0)  # limits are known now, or slots came free while the claim was under way
         return claims.wait
+
+    def _hear_of(self, halts: Halts) -> None:
+        """Say which lanes are paused when that changes: who waits for this worker waits for them."""
+        before, self.halts = self.halts.lanes, halts
+        if paused := halts.lanes - before:
+            why = {f"{halt.by}: {halt.why}" for halt in halts.all if halt.what == "lane" and halt.name in paused}
+            self._log.warning(events.LANES_PAUSED, lanes=sorted(paused), why=sorted(why))
+        if resumed := before - halts.lanes:
+            self._log.info(events.LANES_RESUMED, lanes=sorted(resumed))
 
     async def configure(self, model_classes: set[str]) -> None:
         """Tell Redis the limits of `model_classes` as this process' settings have them."""

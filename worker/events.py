@@ -48,6 +48,10 @@ BREAKER_CLOSED: Final = "breaker_closed"
 SPEND_CAP_REACHED: Final = "spend_cap_reached"
 """cap, action, spent_usd, lane, model_class: told once in its hour or day, by one worker; `park`: nothing more is sent
 that the cap is for until the hour or day is over"""
+LANES_PAUSED: Final = "lanes_paused"
+"""lanes, why: nothing is claimed from them until they are resumed; each worker says so once"""
+LANES_RESUMED: Final = "lanes_resumed"
+"""lanes"""
 LIMIT_DIFFERS: Final = "limit_differs"
 """model_class, dimension, assumed, limit, obeyed: the provider names another limit than the settings, or than it did
 before (units a minute); said once for all workers, and obeyed unless the budget is pinned"""

@@ -69,6 +69,7 @@ def build_worker(
             worker=worker.name,
             plug_ins=plug_ins,
             meters=make_meters(settings.metrics_address),
+            halts=lambda: worker.halts,
         )
         stack.callback(_say_stopped, worker, pipeline)
         if settings.traces:
