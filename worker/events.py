@@ -64,6 +64,13 @@ alarms` shows its evidence"""
 ANSWERS_RECOVERED: Final = "answers_recovered"
 """asked_model, model, kind, lane, metric: the alarm was resolved, answers are again as they were"""
 
+ACTION_TAKEN: Final = "action_taken"
+"""occasion, action, state, says: one of `[[alarm_actions]]` was done, or what it held back was lifted"""
+ACTION_FAILED: Final = "action_failed"
+"""occasion, action, says: it is tried again for a day, which is not said each time"""
+ACTION_GIVEN_UP: Final = "action_given_up"
+"""occasion, action, says: it was refused, or could not be taken for a day"""
+
 REDIS_AWAY: Final = "redis_away"
 """error: nothing is sent until it is back"""
 REDIS_BACK: Final = "redis_back"

@@ -45,7 +45,8 @@ class Tally:
 class Pipeline:
     """Runs claimed jobs. One for a worker process; `run` is called once for each claim, many at a time.
 
-    `hear` is handed the headers of every answer as soon as they come; `halts` tells what the newest claim did.
+    `hear` is handed the headers of every answer as soon as they come; `halts` tells what the newest claim did,
+    and `tell` is handed what is news to the whole fleet.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Pipeline:
         plug_ins: PlugIns | None = None,
         meters: Meters | None = None,
         halts: Callable[[], Halts] = Halts,
+        tell: Callable[[str, Mapping[str, Any]], None] = lambda _event, _about: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -71,6 +73,7 @@ class Pipeline:
         self._endings = Endings(settings, worker=worker, now=now, plug_ins=plug_ins)
         self._meters = meters or NoMeters()
         self._halts = halts
+        self._tell = tell
         self._now = now
         self._chance = chance
         self._log = structlog.get_logger()
@@ -204,13 +207,14 @@ class Pipeline:
         if standing.is_news:
             parks = policy.verdict is Verdict.PARK
             say = self._log.error if parks else self._log.warning
-            say(
-                events.BUDGET_PARKED if parks else events.BREAKER_OPENED,
-                model_class=claim.budget,
-                outcome=policy.name,
-                says=policy.says,
-                probe_s=_seconds(report.probe_every),
-            )
+            news = {
+                "model_class": claim.budget,
+                "outcome": policy.name,
+                "says": policy.says,
+                "probe_s": _seconds(report.probe_every),
+            }
+            say(events.BUDGET_PARKED if parks else events.BREAKER_OPENED, **news)
+            self._tell("parked" if parks else "outage", news)
         return standing
 
     async def _stopped(self, work: Work, lease: Lease, stopped: Stopped, started_at: datetime) -> None:
