@@ -32,6 +32,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from promptmill.actions import AlarmAction
 from promptmill.canaries.schedule import Interval
 from promptmill.caps import SpendCap
 from promptmill.errors import BadSettings
@@ -202,6 +203,9 @@ class Settings(BaseSettings):
     """Models that canaries are sent to, as a list; unset: the one that prompts without a model are sent to."""
     canary_every: Interval = timedelta(hours=1)
     """Between two rounds: minutes that divide an hour, or hours that divide a day."""
+    alarm_actions: tuple[AlarmAction, ...] = ()
+    """What is done when answers have become worse, and whom to tell of that, of spending and of outages:
+    `[[alarm_actions]]` in the file, JSON in the environment. See docs/guides/alarms.md. Give all workers the same."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Of the worker's log: `debug`, `info` (a line a job), `warning` or `error`."""

@@ -13,7 +13,7 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from signal import Signals
@@ -27,6 +27,7 @@ from arq.cron import CronJob, cron
 from arq.worker import Function, Worker
 
 from promptmill.errors import PromptmillError, QueueUnavailable
+from promptmill.halts import Halts
 from promptmill.pacing import paces
 from promptmill.queue import Claim, Queue, keys
 from promptmill.queue.connection import connect, redis_errors
@@ -99,6 +100,10 @@ class PacedWorker(Worker):
         self.holds_answers: Callable[[], bool] = lambda: False
         """Asked before jobs are given up at the end; true while there are answers that are not in the store yet."""
         self._rounds = rounds
+        self.tell: Callable[[str, Mapping[str, Any]], None] = lambda _event, _about: None
+        """Handed what is news to the whole fleet."""
+        self.halts = Halts()
+        """What was held back at the newest claim."""
         self._orphaned = orphaned
         self._settings = settings
         self._queue = queue
@@ -204,6 +209,11 @@ class PacedWorker(Worker):
         if self.on_stop:
             self.on_stop(Signals(signum))
 
+    @property
+    def leaves_at_once(self) -> bool:
+        """Whether it was told a second time to stop."""
+        return self._abandoning
+
     def handle_sig_wait_for_completion(self, signum: Signals) -> None:
         """As `handle_sig`: arq calls this one where there is a grace period."""
         self.handle_sig(signum)
@@ -242,6 +252,8 @@ class PacedWorker(Worker):
             for reached in claims.reached:
                 say = self._log.error if reached.cap.action == "park" else self._log.warning
                 say(events.SPEND_CAP_REACHED, **reached.to_log())
+                self.tell("spend_cap", reached.to_log())
+            self._hear_of(claims.halts)
             for claim in claims.jobs:
                 self._start(claim, asked_at)
             fresh = {claim.budget for claim in claims.jobs if claim.budget} - self._configured
@@ -264,6 +276,15 @@ class PacedWorker(Worker):
         if not self._redis_is_away:
             self._redis_is_away = True
             self._log.error(events.REDIS_AWAY, error=str(error))
+
+    def _hear_of(self, halts: Halts) -> None:
+        """Say which lanes are paused when that changes: who waits for this worker waits for them."""
+        before, self.halts = self.halts.lanes, halts
+        if paused := halts.lanes - before:
+            why = {f"{halt.by}: {halt.why}" for halt in halts.all if halt.what == "lane" and halt.name in paused}
+            self._log.warning(events.LANES_PAUSED, lanes=sorted(lane.value for lane in paused), why=sorted(why))
+        if resumed := before - halts.lanes:
+            self._log.info(events.LANES_RESUMED, lanes=sorted(lane.value for lane in resumed))
 
     async def configure(self, model_classes: set[str]) -> None:
         """Tell Redis the limits of `model_classes` as this process' settings have them."""
