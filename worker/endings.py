@@ -22,10 +22,11 @@ from promptmill.wire import pack_result
 from worker import events
 from worker.decisions import reply_of
 from worker.logs import where
-from worker.outcomes import POLICIES, Policy, Verdict
+from worker.outcomes import POLICIES, Policy, Sighting, Verdict
 from worker.pricing import cost_usd
 from worker.provider import Exchange
 from worker.quality import Answer, PlugIns, measure
+from worker.quality.tools import tool_calls_fit
 
 Made = TypeVar("Made")
 
@@ -99,6 +100,15 @@ class Endings:
         self._worker = worker
         self._now = now
         self._unpriced: set[str] = set()
+
+    def seen(self, work: Work, exchange: Exchange) -> Sighting:
+        """Return what was seen of an answer, and what only the request tells of it: whether tool calls fit."""
+        message = exchange.message
+        if message is None or message.get("stop_reason") != "tool_use":
+            return exchange.sighting
+        answer = Answer.from_message(message)
+        fit = self._spared(work, "tools", lambda: tool_calls_fit(answer, work.request))
+        return replace(exchange.sighting, tools_fit=fit)
 
     def attempt(self, work: Work, exchange: Exchange, policy: Policy) -> Attempt:
         """Return the record of one request."""

@@ -82,6 +82,8 @@ class Sighting:
     complete: bool = True
     """Of a stream: whether `message_stop` came."""
     retry_after: timedelta | None = None
+    tools_fit: bool | None = None
+    """Of a Message that calls tools: whether its calls fit the tools of the request; None where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,16 @@ class Policy:
 
 _ROWS: Final = (
     Policy("succeeded", Blame.NOBODY, Verdict.ANSWERED, "answered"),
+    # Answers of which something is to be known; what was received and paid for is not asked for again (I6)
+    Policy("cut_at_max_tokens", Blame.NOBODY, Verdict.ANSWERED, "answered as far as max_tokens went: raise it"),
+    Policy("context_full", Blame.NOBODY, Verdict.ANSWERED, "answered as far as the model's context window went"),
+    Policy("turn_paused", Blame.NOBODY, Verdict.ANSWERED, "answered in part: send it back, and the model goes on"),
+    Policy(
+        "unfit_tool_input",
+        Blame.NOBODY,
+        Verdict.ANSWERED,
+        "answered with a tool call that does not fit the tools of the request",
+    ),
     # What the API says
     Policy(
         "rate_limited",
@@ -295,6 +307,10 @@ _RULES: Final[tuple[tuple[str, Callable[[Sighting], bool]], ...]] = (
     ("incomplete_message", lambda s: s.wire is Wire.BODY and not _is_complete(s.body)),
     ("refused", lambda s: s.wire is Wire.BODY and s.body["stop_reason"] == "refusal"),
     ("empty_answer", lambda s: s.wire is Wire.BODY and _is_empty(s.body)),
+    ("cut_at_max_tokens", lambda s: s.wire is Wire.BODY and s.body["stop_reason"] == "max_tokens"),
+    ("context_full", lambda s: s.wire is Wire.BODY and s.body["stop_reason"] == "model_context_window_exceeded"),
+    ("turn_paused", lambda s: s.wire is Wire.BODY and s.body["stop_reason"] == "pause_turn"),
+    ("unfit_tool_input", lambda s: s.wire is Wire.BODY and s.tools_fit is False),
     ("succeeded", lambda s: s.wire is Wire.BODY),
 )
 

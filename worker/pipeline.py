@@ -177,7 +177,7 @@ class Pipeline:
                 exchange = await lease.call.run(
                     self._provider.send(work.request, job_id=work.job.id, hear=partial(self._hear, claim))
                 )
-                policy = classify(exchange.sighting)
+                policy = classify(self._endings.seen(work, exchange))
                 attempt = self._endings.attempt(work, exchange, policy)
                 tell_attempt(span, attempt, exchange.message)
         except Stopped as stopped:

@@ -132,7 +132,7 @@ def latency(connection: sa.Connection, *, since: datetime) -> list[Latency]:
     first_byte = (
         sa.select(results.c.model, results.c.lane, attempts.c.first_byte_ms)
         .join_from(results, attempts, attempts.c.job_id == results.c.job_id)
-        .where(*answered, attempts.c.outcome == Status.SUCCEEDED.value)
+        .where(*answered, attempts.c.error_name.is_(None))
     )
     stages = [
         _percentiles(connection, of_results.add_columns(results.c.queue_time_ms)),

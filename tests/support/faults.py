@@ -52,10 +52,10 @@ _BOTH_WAYS: Final = {
     "empty_content": "empty_answer",
     "no_stop_reason": "incomplete_message",
     "refusal": "refused",
-    "max_tokens": "succeeded",
+    "max_tokens": "cut_at_max_tokens",
     "unfit_tool_input": "succeeded",
-    "context_window_exceeded": "succeeded",
-    "pause_turn": "succeeded",
+    "context_window_exceeded": "context_full",
+    "pause_turn": "turn_paused",
     "connection_closed": "cut_off",
     "connection_reset": "cut_off",
     "garbage": "cut_off",
@@ -81,12 +81,17 @@ _EACH_WAY: Final = {
 OUTCOMES: Final = {**{name: (outcome, outcome) for name, outcome in _BOTH_WAYS.items()}, **_EACH_WAY}
 """By fault: the outcome without streaming, and with it."""
 
+CALLING_TOOLS: Final = {"unfit_tool_input": "unfit_tool_input"}
+"""Where the answer calls a tool: what only the request can tell of it."""
+
 LIMITS: Final = {"timed_out", "no_first_byte", "stalled"}
 """Outcomes that come of our own limits."""
 
 
-def outcome_of(met: str, *, streamed: bool) -> str:
+def outcome_of(met: str, *, streamed: bool, calls_tools: bool = False) -> str:
     """Return the outcome of a request that met this: a fault, or the status of an answer that none struck."""
+    if calls_tools and met in CALLING_TOOLS:
+        return CALLING_TOOLS[met]
     if met in FAULTS:
         return OUTCOMES[met][streamed]
     return {"200": "succeeded", "429": "rate_limited"}[met]

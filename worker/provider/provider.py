@@ -219,7 +219,7 @@ async def _see_head(response: httpx2.Response) -> None:
     seen = _UNDER_WAY.get()
     seen.head = response
     response.encoding = "utf-8"  # JSON is; the SDK trips over bodies that are not what their label says
-    if seen.silence is not None:
+    if seen.silence is not None and response.is_success:
         response.stream = _Heard(response.stream, partial(seen.see_bytes, seen.silence))
     if seen.hear is not None:
         seen.hear(response.headers)

@@ -166,9 +166,11 @@ async def test_what_the_server_does_has_this_outcome(what, streamed):
 async def test_an_error_whose_body_never_ends_is_the_error_that_its_status_tells(request_body):
     refuses = after_request(WHOLE.replace(b"200 OK", b"401 Unauthorized"), b"{", then=HANG)
     async with listening(refuses) as server:
-        limits = {**PATIENT, "attempt_timeout": timedelta(milliseconds=50), "read_timeout": timedelta(milliseconds=50)}
+        moment = timedelta(milliseconds=50)
+        limits = {**PATIENT, "attempt_timeout": moment, "first_byte_timeout": moment}
         exchange = await send(f"http://127.0.0.1:{server.port}", request_body, **limits)
     assert classify(exchange.sighting).name == "bad_key"
+    assert exchange.first_byte is None, "an error has no place among the times of answers"
 
 
 async def send(base_url: str, request=REQUEST, **settings):

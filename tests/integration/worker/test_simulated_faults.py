@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from promptmill.testing.simulator import FAULTS, FaultRule, Simulator, SimulatorConfig
+from promptmill.testing.simulator import FAULTS, Answers, FaultRule, Simulator, SimulatorConfig
 from tests.support.faults import LIMITS, OUTCOMES
 from tests.support.workers import LONG, REQUEST, make_settings
 from worker.outcomes import classify
@@ -27,7 +27,8 @@ def test_every_fault_has_its_row():
 async def test_a_fault_has_this_outcome(fault, streamed):
     expected = OUTCOMES[fault][streamed]
     limits = {**PATIENT, LIMIT_OF[expected]: timedelta(milliseconds=100)} if expected in LIMITS else PATIENT
-    config = SimulatorConfig(faults=(FaultRule(fault=fault),))
+    short = Answers(mean_tokens=10, sigma=0)  # else some are cut at max_tokens
+    config = SimulatorConfig(faults=(FaultRule(fault=fault),), answers=short)
     async with Simulator(config) as simulator:
         async with Provider(make_settings(anthropic_base_url=simulator.base_url, **limits)) as provider:
             exchange = await provider.send(LONG if streamed else REQUEST, job_id="job-1")

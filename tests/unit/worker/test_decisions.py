@@ -56,6 +56,10 @@ def after(
 FIRST_TIME = {
     # outcome: wait, whether an attempt is used up, pause; None: the job ends
     "succeeded": None,
+    "cut_at_max_tokens": None,
+    "context_full": None,
+    "turn_paused": None,
+    "unfit_tool_input": None,
     "rate_limited": (NOTHING, False, 5 * SECOND),
     "ramp_limited": (NOTHING, False, 15 * SECOND),
     "spend_limit_reached": (NOTHING, False, None),

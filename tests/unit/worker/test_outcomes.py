@@ -23,6 +23,13 @@ def body(value, **how):
 
 SEEN = {
     "succeeded": [body(message()), body(message(content=[{"type": ["text"], "text": "Hello."}]))],
+    "cut_at_max_tokens": [
+        body(message(stop_reason="max_tokens")),
+        body(message(stop_reason="max_tokens"), tools_fit=False),
+    ],
+    "context_full": [body(message(stop_reason="model_context_window_exceeded"))],
+    "turn_paused": [body(message(stop_reason="pause_turn")), body(message(None, stop_reason="pause_turn"))],
+    "unfit_tool_input": [body(message(None, stop_reason="tool_use"), tools_fit=False)],
     "rate_limited": [error(429), error(429, "rate_limit_error"), error(200, "rate_limit_error")],
     "ramp_limited": [error(429, "rate_limit_error", "ramp_limit_exceeded")],
     "spend_limit_reached": [
@@ -72,13 +79,14 @@ def test_every_outcome_is_seen_here_or_comes_from_jobs_that_were_never_sent():
 
 
 def test_only_an_answer_is_answered():
-    assert [policy.name for policy in POLICIES.values() if policy.verdict is Verdict.ANSWERED] == ["succeeded"]
+    answered = [policy.name for policy in POLICIES.values() if policy.verdict is Verdict.ANSWERED]
+    assert answered == ["succeeded", "cut_at_max_tokens", "context_full", "turn_paused", "unfit_tool_input"]
 
 
 def test_every_policy_says_what_it_means_and_names_who_is_to_blame():
     for policy in POLICIES.values():
         assert policy.says, policy.name
-        assert (policy.blame is Blame.NOBODY) == (policy.name == "succeeded")
+        assert (policy.blame is Blame.NOBODY) == (policy.verdict is Verdict.ANSWERED)
 
 
 def test_a_pause_has_a_length_where_the_provider_names_none():
@@ -115,7 +123,7 @@ NEARLY_A_MESSAGE = st.fixed_dictionaries(
 @given(st.builds(body, JSON | NEARLY_A_MESSAGE, streamed=st.booleans(), complete=st.booleans()))
 def test_whatever_a_body_holds_it_gets_an_outcome_and_an_answer_is_whole(sighting):
     policy = classify(sighting)
-    if policy.name == "succeeded":
+    if policy.verdict is Verdict.ANSWERED:
         assert sighting.body["type"] == "message"
         assert sighting.body["stop_reason"]
         assert isinstance(sighting.body["usage"]["output_tokens"], int)

@@ -245,14 +245,14 @@ ANSWERS = {
     "end_turn": (answering("Hello."), "succeeded"),
     "end_turn without content": (answering(None), "empty_answer"),
     "end_turn with blank text": (answering(" \n"), "empty_answer"),
-    "max_tokens": (answering("Hel", stop_reason="max_tokens"), "succeeded"),
+    "max_tokens": (answering("Hel", stop_reason="max_tokens"), "cut_at_max_tokens"),
     "max_tokens without content": (answering(None, stop_reason="max_tokens"), "empty_answer"),
     "stop_sequence without content": (answering(None, stop_reason="stop_sequence"), "succeeded"),
-    "pause_turn without content": (answering(None, stop_reason="pause_turn"), "succeeded"),
+    "pause_turn without content": (answering(None, stop_reason="pause_turn"), "turn_paused"),
     "tool_use without content": (answering(None, stop_reason="tool_use"), "succeeded"),
     "refusal": (answering(None, stop_reason="refusal"), "refused"),
     "refusal with a beginning": (answering("I", stop_reason="refusal"), "refused"),
-    "model_context_window_exceeded": (answering("Hel", stop_reason="model_context_window_exceeded"), "succeeded"),
+    "model_context_window_exceeded": (answering("Hel", stop_reason="model_context_window_exceeded"), "context_full"),
     "a stop reason of the future": (answering("Hello.", stop_reason="bored"), "succeeded"),
 }
 
