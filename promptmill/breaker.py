@@ -4,9 +4,10 @@ Closed, until ENOUGH requests in a row came to nothing, and that for longer than
 that were sent before may still be under way, and a provider that refuses some while it answers others is not out. Open
 at once where the account is refused (key, billing, spend limit). While it is open one request may go at every interval:
 the probe. Only its answer closes the breaker, and the class comes back to its rate by a ramp; whatever else becomes of
-it, the next interval has a probe of its own. So a probe that is lost, cancelled or never sent holds up nothing. What the
-API answers without asking the model (a request that is not valid) shows that it takes the account, and closes the
-breaker where that was refused; where the models are out the next probe goes at once.
+it, the next interval has a probe of its own. So a probe that is lost, cancelled or never sent holds up nothing.
+
+What the API answers without asking the model (a request that is not valid) shows that it takes the account, and closes
+the breaker where that was refused; where the models are out the next probe goes at once.
 
 A worker that finds no connection while another one is answered is cut off by itself: that is no news of the provider.
 
@@ -74,6 +75,8 @@ class Breaker:
     answered_at: float = 0
     answered_by: str = ""
     """When the last answer came, and to which worker."""
+    others_at: float = 0
+    """When the last one came to any other worker."""
     answer_ms: float | None = None
     failures: int = 0
     failing_since: float = 0
@@ -103,6 +106,7 @@ class Breaker:
             answered=max(self.answered, job.sent),
             answered_at=now,
             answered_by=worker,
+            others_at=self.others_at if worker == self.answered_by else self.answered_at,
             answer_ms=smooth,
             failures=0,
             failing_since=0,
@@ -155,7 +159,8 @@ class Breaker:
 
     def is_cut_off(self, worker: str, now: float) -> bool:
         """Whether a worker that finds no connection is so by itself: another one was answered lately."""
-        return self.answered_by not in ("", worker) and now - self.answered_at <= self.long_enough
+        others_at = self.others_at if worker == self.answered_by else self.answered_at
+        return bool(self.answered_by) and now - others_at <= self.long_enough
 
     def refuse(self, job: Suspect) -> bool:
         """Return whether the breaker opens by a refusal of the account, or stays open."""

@@ -29,7 +29,7 @@ from arq.worker import Function, Worker
 from promptmill.errors import PromptmillError, QueueUnavailable
 from promptmill.halts import Halts
 from promptmill.pacing import paces
-from promptmill.queue import Claim, Queue, keys
+from promptmill.queue import Claim, Claims, Queue, keys
 from promptmill.queue.connection import connect, redis_errors
 from promptmill.settings import Settings
 from promptmill.tasks import end
@@ -94,7 +94,6 @@ class PacedWorker(Worker):
         )
         self.name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
         self.leases = LeaseKeeper(queue, settings.lease)
-        self.uplink = Uplink(longest_rest=settings.probe_interval, on_back=lambda: self._wake.set())
         self.claiming_paused: Callable[[], bool] = lambda: False
         """Asked before each claim; true while the result store is away."""
         self.holds_answers: Callable[[], bool] = lambda: False
@@ -114,6 +113,7 @@ class PacedWorker(Worker):
         self._configured: set[str] = set()
         self._claim_numbers = itertools.count(1)
         self._wake = asyncio.Event()
+        self.uplink = Uplink(longest_rest=settings.probe_interval, on_back=self._wake.set)
         self._stopping = False
         self._abandoning = False
         self._redis_is_away = False
@@ -264,6 +264,9 @@ class PacedWorker(Worker):
         if self._redis_is_away:
             self._redis_is_away = False
             self._log.info(events.REDIS_BACK)
+        return self._until_next_claim(claims, most)
+
+    def _until_next_claim(self, claims: Claims, most: int) -> timedelta | None:
         if self.uplink.is_cut_off and (most == 0 or claims.jobs):
             if claims.jobs:
                 self.uplink.let_one()

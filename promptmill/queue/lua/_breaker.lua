@@ -2,6 +2,7 @@
 -- finds out whether that is over, and nobody else is sent. It is kept in the budget's hash:
 --   answered        when (ms) the newest of the answered requests was sent
 --   answered_at, answered_by              when (ms) the last answer came, and to which worker
+--   others_at       when (ms) the last one came to any other worker
 --   answer_ms       how long answers usually take
 --   failures        how many requests in a row came to nothing
 --   failing_since   when (ms) the first of them was reported, and failed_at the last
@@ -67,8 +68,12 @@ local function note_answer(record, now)
   local took = math.max(0, now - record.charged)
   put(budget, 'answer_ms', budget.answer_ms and budget.answer_ms + (took - budget.answer_ms) / SMOOTHING or took)
   put(budget, 'answered', math.max(budget.answered or 0, record.charged))
+  local worker = worker_of(record)
+  if redis.call('HGET', budget.key, 'answered_by') ~= worker then
+    put(budget, 'others_at', budget.answered_at or 0)
+    redis.call('HSET', budget.key, 'answered_by', worker)
+  end
   put(budget, 'answered_at', now)
-  redis.call('HSET', budget.key, 'answered_by', worker_of(record))
   if budget.failures then redis.call('HDEL', budget.key, 'failures', 'failing_since', 'failed_at') end
   if record.failed_at > 0 and budget.retry_tat and budget.retry_step then
     put(budget, 'retry_tat', budget.retry_tat - budget.retry_step)
@@ -140,7 +145,9 @@ end
 -- Whether a worker that cannot connect is cut off by itself: another one was answered lately.
 local function is_cut_off(budget, record, now)
   local by = redis.call('HGET', budget.key, 'answered_by')
-  return by and by ~= worker_of(record) and now - (budget.answered_at or 0) <= long_enough(budget)
+  local others_at = budget.answered_at
+  if by == worker_of(record) then others_at = budget.others_at end
+  return by and now - (others_at or 0) <= long_enough(budget)
 end
 
 -- Open it, or tell one that is open why it stays so. Returns whether that is news: an outage changes its face all the

@@ -44,7 +44,10 @@ async def fail(bench: Bench, claim: Claim, *, wait: timedelta = NOTHING, **how) 
     return standing
 
 
-async def answer(bench: Bench, claim: Claim, *, used: Cost = Cost(1, 10, 20)) -> Settled:
+USED = Cost(1, 10, 20)
+
+
+async def answer(bench: Bench, claim: Claim, *, used: Cost = USED) -> Settled:
     (settled,) = await bench.queue.settle([Settlement(claim, Status.SUCCEEDED, used=used)])
     assert settled is not Settled.LEASE_LOST
     return settled

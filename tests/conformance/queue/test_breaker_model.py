@@ -243,6 +243,7 @@ class Comparison:
         numbers = (
             "answered",
             "answered_at",
+            "others_at",
             "failures",
             "failing_since",
             "failed_at",
