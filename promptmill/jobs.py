@@ -17,9 +17,6 @@ from promptmill.errors import BadJob
 from promptmill.expectations import Expectation
 from promptmill.tracing import TRACEPARENT
 
-WIRE_VERSION: Final = 1
-"""Raised when an older worker could no longer read a job rightly. Newer jobs become dead letters there."""
-
 MAX_ID_BYTES: Final = 256
 MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 """The Messages API's own limit: a larger body is answered with 413."""
@@ -110,7 +107,6 @@ class Job(BaseModel):
     """The answer goes into Claude Code: its text comes without trigger words (see promptmill.claude_code)."""
     keep_result: timedelta | None = Field(default=None, ge=timedelta(0))
     """How long Redis keeps the result for whoever waits; None: the worker's setting; zero: not at all."""
-    version: int = Field(default=WIRE_VERSION, ge=1, le=WIRE_VERSION)
 
     @property
     def model(self) -> str:

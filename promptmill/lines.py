@@ -13,7 +13,7 @@ from typing import Any, Final
 from promptmill.errors import BadJob
 from promptmill.jobs import Job, make_job
 
-_JOB_FIELDS: Final = frozenset(Job.model_fields) - {"request", "version"}
+_JOB_FIELDS: Final = frozenset(Job.model_fields) - {"request"}
 _SHORT_FIELDS: Final = frozenset({"prompt", "params", "request", "custom_id", "model", "system", "max_tokens"})
 _KNOWN: Final = _JOB_FIELDS | _SHORT_FIELDS
 

@@ -111,6 +111,11 @@ class Failure:
         """Return the fields as they stand in an answer line."""
         return {"name": self.name, "message": self.message, "blame": self.blame}
 
+    @classmethod
+    def from_line(cls, line: Mapping[str, str]) -> Failure:
+        """Read what `to_line` returned, of this promptmill or of a later one that says more."""
+        return cls(line["name"], line["message"], line["blame"])
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -168,7 +173,7 @@ class Attempt:
             first_byte=None if first_byte is None else timedelta(seconds=first_byte),
             usage=None if line.get("usage") is None else Usage.from_line(line["usage"]),
             cost_usd=None if line.get("cost_usd") is None else Decimal(line["cost_usd"]),
-            failure=None if line.get("failure") is None else Failure(**line["failure"]),
+            failure=None if line.get("failure") is None else Failure.from_line(line["failure"]),
         )
 
 
@@ -275,7 +280,7 @@ class Result:
             cost_usd=None if line.get("cost_usd") is None else Decimal(line["cost_usd"]),
             attempts=tuple(Attempt.from_line(attempt) for attempt in line.get("attempts") or ()),
             quality=line.get("quality"),
-            error=None if line.get("error") is None else Failure(**line["error"]),
+            error=None if line.get("error") is None else Failure.from_line(line["error"]),
             lane=line.get("lane") or "standard",
             asked_model=line.get("asked_model"),
             kind=line.get("kind") or "",

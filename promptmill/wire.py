@@ -17,11 +17,18 @@ import orjson
 from pydantic import ValidationError
 
 from promptmill.errors import BadJob
-from promptmill.jobs import MAX_REQUEST_BYTES, WIRE_VERSION, Job, explain
+from promptmill.jobs import MAX_REQUEST_BYTES, Job, explain
 from promptmill.results import Result
 
 _DEFAULTS: Final = {name: field.get_default(call_default_factory=True) for name, field in Job.model_fields.items()}
-_JOB_FIELDS: Final = tuple(_DEFAULTS.keys() - {"id", "version", "request", "expect"})
+_JOB_FIELDS: Final = tuple(_DEFAULTS.keys() - {"id", "request", "expect"})
+
+SINCE: Final[Mapping[str, int]] = {}
+"""Fields of a job that the first wire version (0.1.0) did not have, each with the one that brought it; those of its
+expectation as `expect.NAME`. A job says the least version that can read it, so only jobs that use what is new need
+workers that know it."""
+WIRE_VERSION: Final = max((1, *SINCE.values()))
+"""The newest that is read here. A worker leaves jobs that need a newer one to workers that know it."""
 
 Kind = TypeVar("Kind")
 
@@ -35,6 +42,18 @@ class Unreadable(BadJob):
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
         self.name = name
+
+
+class TooNew(Unreadable):
+    """A job that needs a later promptmill, and is one there."""
+
+    def __init__(self, version: int, enqueued_at: datetime) -> None:
+        super().__init__(
+            "payload_too_new",
+            f"the job has the wire version {version}, and this promptmill reads up to {WIRE_VERSION}: upgrade it",
+        )
+        self.version = version
+        self.enqueued_at = enqueued_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +93,9 @@ def pack_job(job: Job, enqueued_at: datetime) -> bytes:
     end) or is larger than the API takes.
     """
     fields = {name: value for name in _JOB_FIELDS if (value := getattr(job, name)) != _DEFAULTS[name]}
-    fields |= {"id": job.id, "version": job.version, "request": job.request}
     if job.expect is not None:
         fields["expect"] = job.expect.model_dump(exclude_defaults=True)
+    fields |= {"id": job.id, "version": _least_version(fields), "request": job.request}
     if job.keep_result is not None:
         fields["keep_result"] = job.keep_result.total_seconds()
     envelope: dict[str, Any] = {
@@ -118,10 +137,10 @@ def unpack_envelope(payload: bytes) -> Envelope:
 
 
 def job_fields(envelope: Envelope) -> Mapping[str, Any]:
-    """Return the fields of the job in `envelope`, unchecked but for the version.
+    """Return the fields of the job in `envelope`, unchecked.
 
     The job is the one argument, a text or an object, or the keyword argument `job`; other keyword arguments are more
-    fields of it. Raises Unreadable where the function is not ours, or the job is of a later version.
+    fields of it. Raises Unreadable where the function is not ours, and TooNew where the job needs a later version.
     """
     if envelope.function != FUNCTION:
         raise Unreadable("unknown_function", f"expected function {FUNCTION!r}, got {envelope.function[:80]!r}")
@@ -134,14 +153,11 @@ def job_fields(envelope: Envelope) -> Mapping[str, Any]:
     if not isinstance(job, Mapping):
         raise Unreadable("bad_job", f"expected the job's fields as an object, got {type(job).__name__}")
     fields = {**job, **beside}
-    version = fields.get("version", WIRE_VERSION)
-    if not isinstance(version, int) or version > WIRE_VERSION:
-        shown = version if isinstance(version, int) else f"of type {type(version).__name__}"
-        raise Unreadable(
-            "payload_too_new",
-            f"the job has a wire version {shown} and this worker reads up to {WIRE_VERSION}: "
-            "upgrade the workers, then redrive",
-        )
+    version = fields.pop("version", 1)
+    if type(version) is not int or version < 1:
+        raise Unreadable("bad_job", f"version: expected a whole number from 1, got {type(version).__name__}")
+    if version > WIRE_VERSION:
+        raise TooNew(version, envelope.enqueued_at)
     return fields
 
 
@@ -212,6 +228,12 @@ def unpack_result(data: bytes) -> Result:
         raise Unreadable(
             "unreadable_result", f"expected a result as promptmill writes it: {type(error).__name__}"
         ) from None
+
+
+def _least_version(fields: Mapping[str, Any]) -> int:
+    """Return the oldest version that reads a job which has these fields."""
+    names = (*fields, *(f"expect.{name}" for name in fields.get("expect") or ()))
+    return max((1, *(SINCE.get(name, 1) for name in names)))
 
 
 def _known(kind: type[Kind], value: Any) -> Kind:

@@ -6,12 +6,16 @@ import contextlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from promptmill.jobs import Job
 from promptmill.models import UnknownModel
 from promptmill.queue import Claim, Effect, Reply, Report, Standing
 from promptmill.settings import Settings
 from worker.outcomes import Policy, Verdict
+
+FOR_NEWER_WORKERS: Final = (timedelta(seconds=1), timedelta(minutes=10))
+"""The shortest and the longest wait of a job that only a newer worker can read, before a claim finds it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,15 @@ def backoff(failures: int, settings: Settings, chance: Callable[[], float]) -> t
     """Return a wait with full jitter: evenly spread up to twice a mean that doubles with each failure."""
     mean = min(settings.backoff * (1 << min(failures, 20)), settings.max_backoff)
     return 2 * mean * chance()
+
+
+def wait_for_newer_worker(age: timedelta) -> timedelta:
+    """Return how long a job of this age is left alone: often tried while a deploy is under way, seldom where none is.
+
+    As long as it has waited already, so each wait is twice the one before, and nobody has to count them.
+    """
+    shortest, longest = FOR_NEWER_WORKERS
+    return min(max(age, shortest), longest)
 
 
 def next_route(claim: Claim, job: Job, settings: Settings, stopped: Collection[str] = ()) -> int | None:

@@ -195,8 +195,15 @@ class Endings:
         now = self._now()
         lane = claim.lane.value
         result = Result(job_id, Status.FAILED, error=failure, lane=lane, finished_at=now, worker=self._worker)
-        letter = self._letter(claim, result, failure, attempts=claim.attempts, redrivable=name == "payload_too_new")
+        letter = self._letter(claim, result, failure, attempts=claim.attempts, redrivable=False)
         return Ending(claim, result, name, (result, letter), self._settings.keep_result, now, NOTHING_SENT)
+
+    def unread(self, claim: Claim, status: Status) -> Ending:
+        """Return the end of a job that was cancelled or expired, and that only a newer worker can read."""
+        now = self._now()
+        job_id = claim.key.decode("utf-8", "backslashreplace")
+        result = Result(job_id, status, lane=claim.lane.value, finished_at=now, worker=self._worker)
+        return Ending(claim, result, status.value, (result,), self._settings.keep_result, now, NOTHING_SENT)
 
     def _result(self, work: Work, status: Status, attempts: tuple[Attempt, ...], **more: Any) -> Result:
         job = work.job

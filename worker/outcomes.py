@@ -243,7 +243,6 @@ _ROWS: Final = (
     Policy("payload_missing", Blame.OURS, Verdict.FINAL, "the job's payload is gone from Redis"),
     Policy("unreadable_payload", Blame.OURS, Verdict.FINAL, "the payload in Redis is not a job"),
     Policy("unknown_function", Blame.OURS, Verdict.FINAL, "an arq function that this worker does not have"),
-    Policy("payload_too_new", Blame.OURS, Verdict.FINAL, "written by a later promptmill"),
     Policy("bad_job", Blame.OURS, Verdict.FINAL, "the job's fields do not fit"),
     Policy("lost_too_often", Blame.UNKNOWN, Verdict.FINAL, "too many workers died while they ran this job"),
     # Everything else

@@ -19,10 +19,10 @@ from promptmill.queue import Claim, Disposition, Settled, Snooze, Standing, expe
 from promptmill.results import Attempt, Status
 from promptmill.settings import Settings
 from promptmill.store import AttemptRecord
-from promptmill.wire import Envelope, Unreadable, job_fields, unpack_envelope, unpack_job
+from promptmill.wire import Envelope, TooNew, Unreadable, job_fields, unpack_envelope, unpack_job
 from worker import events
 from worker.calls import Stopped, StopReason
-from worker.decisions import GoBack, decide, next_route, reply_of, report_on
+from worker.decisions import GoBack, decide, next_route, reply_of, report_on, wait_for_newer_worker
 from worker.endings import NOTHING_SENT, Ending, Endings, Work, interrupted_attempt, nano, used_by
 from worker.leases import Lease
 from worker.outcomes import POLICIES, Policy, Verdict, classify
@@ -82,6 +82,8 @@ class Pipeline:
         self._log = structlog.get_logger()
         self._paused_until: dict[str, datetime] = {}
         """Until when the pauses last that were said."""
+        self._too_new: set[int] = set()
+        """Wire versions of which it was said that this worker does not read them."""
         self.tally = Tally()
 
     async def run(self, lease: Lease) -> None:
@@ -90,7 +92,12 @@ class Pipeline:
         When the lease is lost nothing is written: whoever holds it now goes on (I2).
         """
         try:
-            match await self._load(lease.claim):
+            try:
+                loaded = await self._load(lease.claim)
+            except TooNew as error:
+                await self._leave_to_newer(lease.claim, error)
+                return
+            match loaded:
                 case Work() as work:
                     await self._attempt(work, lease)
                 case Ending() as ending:
@@ -101,7 +108,10 @@ class Pipeline:
             self._log.warning(events.LEASE_LOST, job=lease.claim.job_id)
 
     async def _load(self, claim: Claim) -> Work | Ending | None:
-        """Return work to be sent, or how the job ends without; None when it was adopted or is to ask another model."""
+        """Return work to be sent, or how the job ends without; None when it was adopted or is to ask another model.
+
+        Raises TooNew.
+        """
         read = self._read(claim)
         if found := await self._recorder.finished(claim.job_id):
             return self._endings.found(read, found)
@@ -117,12 +127,16 @@ class Pipeline:
         return await self._adopt(read) if claim.disposition is Disposition.FOREIGN else read
 
     def _read(self, claim: Claim) -> Work | Ending:
-        """Return the job in the payload, or its burial."""
+        """Return the job in the payload, or its burial. Raises TooNew where others have to see to it."""
         if claim.payload is None:
             return self._endings.buried(claim, "payload_missing", "somebody deleted its arq:job key")
         try:
             envelope = unpack_envelope(claim.payload)
             job = unpack_job(envelope, job_id=claim.job_id) if claim.budget else self._read_foreign(claim, envelope)
+        except TooNew:
+            if status := _ENDED_BY.get(claim.disposition):
+                return self._endings.unread(claim, status)
+            raise
         except Unreadable as error:
             return self._endings.buried(claim, error.name, str(error))
         except BadInput as error:
@@ -132,8 +146,18 @@ class Pipeline:
 
     def _read_foreign(self, claim: Claim, envelope: Envelope) -> Job:
         """Return the job that an arq client described, in any of the forms that a line of a file may have."""
-        fields = {name: value for name, value in job_fields(envelope).items() if name != "version"}
+        fields = job_fields(envelope)
         return job_from_line(fields, model=self._settings.model, max_tokens=self._settings.max_tokens, id=claim.job_id)
+
+    async def _leave_to_newer(self, claim: Claim, error: TooNew) -> None:
+        """Give the job back for workers that can read it: it is neither lost nor sent, and costs nothing (I3)."""
+        if error.version not in self._too_new:
+            self._too_new.add(error.version)
+            self._log.warning(events.WORKER_TOO_OLD, says=str(error))
+        wait = wait_for_newer_worker(self._now() - error.enqueued_at)
+        await self._recorder.give_back(Snooze(claim, wait=wait, sent=False, used=NOTHING_SENT))
+        self.tally.returned += 1
+        self._log.info(events.JOB_LEFT, job=claim.job_id, version=error.version, wait_s=_seconds(wait))
 
     async def _adopt(self, work: Work) -> Ending | None:
         try:

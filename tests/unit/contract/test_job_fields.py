@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptmill.errors import BadJob
-from promptmill.jobs import MAX_ID_BYTES, MOVES, WIRE_VERSION, Job, JobState, make_job, new_job_id
+from promptmill.jobs import MAX_ID_BYTES, MOVES, Job, JobState, make_job, new_job_id
 from promptmill.models import UnknownModel
 from promptmill.queue import prepare
 from promptmill.settings import Settings
@@ -227,11 +227,6 @@ def test_attempts_are_at_least_one_and_at_most_a_hundred(number):
 def test_a_result_cannot_be_kept_for_less_than_no_time():
     assert refusal(keep_result=-1).startswith("keep_result:")
     assert make_job({"request": REQUEST, "keep_result": 0}).keep_result == timedelta(0)
-
-
-@pytest.mark.parametrize("version", [0, -1, WIRE_VERSION + 1])
-def test_a_job_is_of_a_version_that_this_promptmill_writes(version):
-    assert refusal(version=version).startswith("version:")
 
 
 def test_times_without_a_zone_are_utc_and_others_are_converted():

@@ -15,13 +15,17 @@ from arq.jobs import deserialize_job, deserialize_result, serialize_job
 from hypothesis import given
 from hypothesis import strategies as st
 
+from promptmill import wire
 from promptmill.expectations import Expectation
-from promptmill.jobs import WIRE_VERSION, Job, Lane
+from promptmill.jobs import Job, Lane
 from promptmill.results import Attempt, Failure, Result, Status, Usage
 from promptmill.tracing import TRACEPARENT
 from promptmill.wire import (
     FUNCTION,
+    SINCE,
+    WIRE_VERSION,
     Envelope,
+    TooNew,
     Unreadable,
     deserialize,
     job_fields,
@@ -98,7 +102,7 @@ def test_every_field_of_a_job_comes_back_as_it_was(job, enqueued_at):
 
 
 def test_the_strategies_above_leave_no_field_of_a_job_out():
-    assert set(Job.model_fields) - {"version"} == {
+    assert set(Job.model_fields) == {
         "id", "request", "lane", "not_before", "deadline", "fallbacks", "expect", "tags", "run", "position",
         "max_attempts", "for_claude_code", "keep_result", "trace",
     }  # fmt: skip
@@ -218,17 +222,56 @@ def test_an_envelope_without_a_job_of_ours_says_what_is_wrong(payload, name, say
     assert len(str(raised.value)) < 500
 
 
-@pytest.mark.parametrize("version", [WIRE_VERSION + 1, 10**30, 1.5, "2", None, [1]])
-def test_a_job_of_a_later_promptmill_says_that_workers_have_to_be_upgraded(version):
-    with pytest.raises(Unreadable, match="upgrade the workers, then redrive") as raised:
+@pytest.mark.parametrize("version", [WIRE_VERSION + 1, 10**15])
+def test_a_job_of_a_later_promptmill_is_told_apart_even_if_it_has_fields_that_nobody_knows_here(version):
+    with pytest.raises(
+        TooNew, match=f"wire version {version}, and this promptmill reads up to {WIRE_VERSION}"
+    ) as raised:
+        read(envelope_of(a=[{"request": REQUEST, "version": version, "colour": "red"}]))
+    assert (raised.value.version, raised.value.enqueued_at.timestamp()) == (version, 0.001)
+
+
+@pytest.mark.parametrize("version", [0, -1, 1.5, "2", None, [1], True])
+def test_a_version_that_is_no_version_is_no_reason_to_wait_for_another_worker(version):
+    with pytest.raises(Unreadable, match="version: expected a whole number from 1") as raised:
         read(envelope_of(a=[{"request": REQUEST, "version": version}]))
-    assert raised.value.name == "payload_too_new"
+    assert raised.value.name == "bad_job"
 
 
-def test_a_job_of_a_later_promptmill_is_too_new_even_if_it_has_fields_that_nobody_knows_here():
-    with pytest.raises(Unreadable) as raised:
-        read(envelope_of(a=[{"request": REQUEST, "version": WIRE_VERSION + 1, "colour": "red"}]))
-    assert raised.value.name == "payload_too_new"
+# what old and new have to agree on ------------------------------------------------------------------------------------
+
+FIRST = {
+    *("id", "request", "lane", "not_before", "deadline", "fallbacks", "expect", "tags", "run", "position"),
+    *("max_attempts", "trace", "for_claude_code", "keep_result"),
+}
+FIRST_EXPECTED = {
+    *("similar_to", "contains", "excludes", "matches", "format", "json_schema", "min_words", "max_words", "language"),
+}
+
+
+def test_each_field_that_0_1_0_refuses_says_since_when_it_is_there():
+    """Its workers bury a job with a field that they do not know: the version tells them, and later ones wait."""
+    new = {*Job.model_fields} - FIRST | {f"expect.{name}" for name in {*Expectation.model_fields} - FIRST_EXPECTED}
+    assert set(SINCE) == new
+    assert all(version > 1 for version in SINCE.values())
+
+
+def version_in(job: Job) -> int:
+    return orjson.loads(pack_job(job, NOW))["a"][0]["version"]
+
+
+@given(job=jobs)
+def test_a_job_that_uses_nothing_new_is_read_by_the_first_version(job):
+    assert version_in(job) == 1 or SINCE
+
+
+def test_a_job_needs_the_version_that_brought_the_newest_field_that_it_uses(monkeypatch):
+    monkeypatch.setattr(wire, "SINCE", {"tags": 2, "expect.language": 4, "expect.format": 3})
+    assert version_in(Job(request=REQUEST)) == 1
+    assert version_in(Job(request=REQUEST, expect={"contains": "a"})) == 1
+    assert version_in(Job(request=REQUEST, tags={"a": "b"})) == 2
+    assert version_in(Job(request=REQUEST, tags={"a": "b"}, expect={"format": "json"})) == 3
+    assert version_in(Job(request=REQUEST, expect={"format": "json", "language": "de"})) == 4
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ NEVER_SENT: Final = {
     "payload_missing",
     "unreadable_payload",
     "unknown_function",
-    "payload_too_new",
     "bad_job",
     "lost_too_often",
     "interrupted",

@@ -11,7 +11,7 @@ from promptmill.jobs import Lane
 from promptmill.pacing import Cost
 from promptmill.queue import Claim, Disposition, Effect, Reply, Standing
 from tests.support.workers import make_job, make_settings
-from worker.decisions import GoBack, Settle, backoff, decide, reply_of, report_on
+from worker.decisions import GoBack, Settle, backoff, decide, reply_of, report_on, wait_for_newer_worker
 from worker.outcomes import POLICIES, Blame, Verdict
 
 NOTHING = timedelta(0)
@@ -93,7 +93,6 @@ FIRST_TIME = {
     "payload_missing": None,
     "unreadable_payload": None,
     "unknown_function": None,
-    "payload_too_new": None,
     "bad_job": None,
     "lost_too_often": None,
     "unrecognised": (SECOND, True, None),
@@ -336,3 +335,16 @@ def test_the_report_says_what_the_settings_say():
     assert (report.probe_every, report.fallback_after, report.retry_after) == (9 * SECOND, 8 * SECOND, 7 * SECOND)
     assert (report.outage_patience, report.retry_share, report.may_use_attempt) == (timedelta(hours=1), 0.5, False)
     assert told("server_error").may_use_attempt
+
+
+@pytest.mark.parametrize(
+    ("age", "wait"),
+    [
+        (timedelta(hours=-1), timedelta(seconds=1)),
+        (timedelta(0), timedelta(seconds=1)),
+        (timedelta(seconds=40), timedelta(seconds=40)),
+        (timedelta(days=2), timedelta(minutes=10)),
+    ],
+)
+def test_a_job_for_newer_workers_is_left_alone_for_as_long_as_it_has_waited(age, wait):
+    assert wait_for_newer_worker(age) == wait

@@ -8,9 +8,10 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from promptmill import wire
 from promptmill.queue import keys
 from promptmill.results import Status
-from promptmill.wire import pack_job
+from promptmill.wire import WIRE_VERSION, pack_job
 from tests.support.workers import REQUEST, make_job, workshop
 from tests.unit.worker.tables import NEVER_SENT
 
@@ -148,8 +149,7 @@ BURIALS = {
         "bad_job",
         False,
     ),
-    "a job of a later version": (envelope({"version": 2, "request": {}}), "payload_too_new", True),
-    "a version that is no number": (envelope({"version": "two", "request": {}}), "payload_too_new", True),
+    "a version that is no number": (envelope({"version": "two", "request": {}}), "bad_job", False),
 }
 
 
@@ -191,12 +191,83 @@ async def test_a_payload_deleted_under_a_queued_job_buries_it(shop):
     assert shop.api.requests == []
 
 
-async def test_a_payload_that_an_upgrade_can_read_is_kept_for_it(shop):
-    await shop.submit(make_job())
+# what only a newer worker can read ------------------------------------------------------------------------------------
+
+
+async def make_newer(shop, **fields) -> bytes:
+    """Queue a job as a later promptmill would; its payload."""
     newer = orjson.loads(pack_job(make_job(), shop.now()))
-    newer["a"][0] |= {"version": 2, "mood": "cheerful"}
-    await shop.redis.set(keys.PAYLOAD + "job-1", orjson.dumps(newer))
+    newer["a"][0] |= {"version": WIRE_VERSION + 1, **fields}
+    payload = orjson.dumps(newer)
+    await shop.submit(make_job())
+    await shop.redis.set(keys.PAYLOAD + "job-1", payload)
+    return payload
+
+
+async def test_a_job_for_newer_workers_goes_back_to_the_queue_as_it_is_and_costs_nothing(shop):
+    payload = await make_newer(shop, mood="cheerful")
+    with capture_logs() as logs:
+        assert await shop.work() == 1
+        assert await shop.work() == 0, "not at once"
+        shop.clock.advance(timedelta(seconds=1))
+        assert await shop.work() == 1
+    newer = WIRE_VERSION + 1
+    says = f"the job has the wire version {newer}, and this promptmill reads up to {WIRE_VERSION}: upgrade it"
+    left = {"event": "job_left_to_newer_workers", "log_level": "info", "job": "job-1", "version": newer}
+    assert logs == [
+        {"event": "worker_too_old", "log_level": "warning", "says": says},
+        {**left, "wait_s": 1.0},
+        {**left, "wait_s": 1.0},
+    ]
+    record = await shop.record_of()
+    assert (record["state"], record["claims"], record["attempts"], record["lost"]) == ("w", 0, 0, 0)
+    assert await shop.redis.get(keys.PAYLOAD + "job-1") == payload
+    assert await shop.store.dead_letter("job-1") is None
+    assert shop.api.requests == []
+
+
+async def test_a_job_for_newer_workers_is_looked_at_ever_more_seldom(shop):
+    await make_newer(shop)
+    looked = 0
+    for _ in range(24 * 60):
+        looked += await shop.work()
+        shop.clock.advance(timedelta(minutes=1))
+    assert 24 * 6 <= looked <= 24 * 6 + 10
+
+
+async def test_a_newer_worker_runs_what_older_ones_have_left_to_it(shop, monkeypatch):
+    await make_newer(shop)
     await shop.work()
-    letter = await shop.store.dead_letter("job-1")
-    assert (letter.reason, letter.redrivable) == ("payload_too_new", True)
-    assert orjson.loads(letter.payload) == newer
+    monkeypatch.setattr(wire, "WIRE_VERSION", WIRE_VERSION + 1)
+    await shop.run_to_end()
+    result = await shop.store.result("job-1")
+    assert (result.ok, result.attempts[0].number) == (True, 1)
+
+
+async def test_jobs_for_newer_workers_do_not_keep_others_from_their_budget(shop):
+    await make_newer(shop)
+    await shop.submit(*(make_job(f"good-{n}") for n in range(5)))
+    await shop.work()
+    assert len(shop.api.requests) == 5
+
+
+async def test_an_arq_clients_job_for_newer_workers_is_left_to_them_too(shop):
+    await enqueue(shop, envelope({"version": WIRE_VERSION + 1, "mood": "cheerful"}))
+    await shop.work()
+    assert await shop.store.dead_letter("job-1") is None
+    assert (await shop.record_of())["state"] == "w"
+
+
+@pytest.mark.parametrize("status", [Status.CANCELLED, Status.EXPIRED])
+async def test_a_job_for_newer_workers_that_nobody_wants_any_more_is_ended(shop, status):
+    payload = await make_newer(shop)
+    if status is Status.CANCELLED:
+        await shop.queue.cancel(["job-1"])
+    else:
+        await shop.redis.delete(keys.QUEUE, keys.JOBS)
+        await shop.submit(make_job(deadline=shop.now() + timedelta(seconds=1)))
+        await shop.redis.set(keys.PAYLOAD + "job-1", payload)
+        shop.clock.advance(timedelta(seconds=1))
+    await shop.run_to_end()
+    assert (await shop.store.result("job-1")).status is status
+    assert await shop.store.dead_letter("job-1") is None
