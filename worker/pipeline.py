@@ -224,6 +224,8 @@ class Pipeline:
         await self._ensure_lease(lease)
         if ending.entries:
             await self._recorder.record(*ending.entries)
+        if ending.grading is not None:
+            await self._recorder.submit(ending.grading)
         result = ending.result
         if not await self._recorder.settle(ending.settlement):
             raise LeaseLost(result.job_id)
