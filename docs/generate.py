@@ -147,6 +147,15 @@ def settings_page() -> str:
             'metric = "stray_script"',
             "```",
             "",
+            "Answers that a model is to grade, one in twenty here; see [the guide](guides/quality-plugins.md):",
+            "",
+            "```toml",
+            "[grading]",
+            "share = 0.05",
+            'model = "claude-sonnet-5-5"',
+            'rubric = "Correct, complete, to the point, and in the form that was asked for."',
+            "```",
+            "",
         ]
     )
 

@@ -63,6 +63,10 @@ class QueueUnavailable(Unavailable):
     """Redis does not answer."""
 
 
+class QueueFull(QueueUnavailable):
+    """Redis has no memory left: it takes no job in, and goes on with those that it has."""
+
+
 class StoreUnavailable(Unavailable):
     """The result store does not answer, or cannot write."""
 

@@ -23,6 +23,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -36,6 +37,7 @@ from promptmill.actions import AlarmAction
 from promptmill.canaries.schedule import Interval
 from promptmill.caps import SpendCap
 from promptmill.errors import BadSettings
+from promptmill.grading import GradingSettings
 from promptmill.jobs import explain
 from promptmill.models import CLASS_LIMITS, START_TIER, Limits, UnknownModel, class_of
 
@@ -185,6 +187,9 @@ class Settings(BaseSettings):
     """Quality metrics of your own, beside the built-in ones: each "module:attribute" names a `worker.quality.Metric`.
     What a plug-in is and may do: docs/guides/quality-plugins.md."""
 
+    grading: GradingSettings = Field(default_factory=GradingSettings)
+    """Answers that a model grades, by a job of the overnight lane each: `[grading]` in the file. Unset: none."""
+
     metrics_address: Annotated[str, _written(r".*:\d{1,5}", "HOST:PORT")] | None = None
     """HOST:PORT where a worker serves metrics for Prometheus at `/metrics`, all of its processes together; port 0: any
     free one, which the log names; unset: nowhere. They hold no prompts, but tell how much you spend."""
@@ -271,6 +276,14 @@ class Settings(BaseSettings):
                     f"expected model_class to be one of {', '.join(sorted(known))}, got {cap.model_class!r}"
                 )
         return caps
+
+    @model_validator(mode="after")
+    def _the_grading_model_is_known(self) -> Self:
+        try:
+            self.class_of(self.grading.model)
+        except UnknownModel as problem:
+            raise ValueError(f"grading.model: {problem}") from None
+        return self
 
     @classmethod
     def settings_customise_sources(

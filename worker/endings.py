@@ -12,9 +12,10 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from promptmill.caps import NANO
+from promptmill.grading import grading_job
 from promptmill.jobs import Job
 from promptmill.pacing import Cost
-from promptmill.queue import Claim, Reply, Settlement, keys, kind_of
+from promptmill.queue import Claim, Reply, Settlement, Submission, keys, kind_of, prepare
 from promptmill.results import Attempt, DeadLetter, Failure, Result, Status, Usage
 from promptmill.settings import Settings
 from promptmill.store import Entry
@@ -71,6 +72,9 @@ class Ending:
     spent: Decimal | None = None
     """Of the result's cost, what nobody has counted yet."""
     failed_with: Reply = Reply.NONE
+    grading: Submission | None = None
+    """The job that grades the answer. In the queue before this one leaves it: a worker that dies in between is followed
+    by one that finds the answer, and submits the same again."""
 
     @property
     def settlement(self) -> Settlement:
@@ -251,7 +255,14 @@ class Endings:
         spent: Decimal | None = None,
     ) -> Ending:
         keep = self._settings.keep_result if work.job.keep_result is None else work.job.keep_result
-        return Ending(work.claim, result, outcome, entries, keep, work.enqueued_at, used, work.job.run, spent)
+        grading = self._spared(work, "grading", lambda: self._grading(work.job, result))
+        return Ending(work.claim, result, outcome, entries, keep, work.enqueued_at, used, work.job.run, spent, grading)
+
+    def _grading(self, job: Job, result: Result) -> Submission | None:
+        how = self._settings.grading
+        if not how.chooses(job, result):
+            return None
+        return prepare(grading_job(job, result, model=how.model, rubric=how.rubric), self._settings, now=self._now())
 
     def _spared(self, work: Work, what: str, make: Callable[[], Made]) -> Made | None:
         """Return what `make` returns, or None if it fails: what was paid for is kept, measured or not (I6)."""

@@ -274,6 +274,8 @@ class Pipeline:
         await self._ensure_lease(lease)
         if ending.entries:
             await self._recorder.record(*ending.entries)
+        if ending.grading is not None:
+            await self._recorder.submit(ending.grading)
         result = ending.result
         settled = await self._recorder.settle(ending.settlement)
         if settled is Settled.LEASE_LOST:

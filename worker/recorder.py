@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from promptmill.errors import BadInput, QueueUnavailable, StoreUnavailable
+from promptmill.errors import BadInput, QueueFull, QueueUnavailable, StoreUnavailable
 from promptmill.queue import Claim, Queue, Report, Settled, Settlement, Snooze, Standing, Submission
 from promptmill.results import Attempt, Result
 from promptmill.store import Entry, ResultStore
@@ -94,6 +94,13 @@ class Recorder:
         """Take a job in that an arq client enqueued. Raises LeaseLost."""
         await self._with_redis(lambda: self._queue.adopt(claim, submission))
 
+    async def submit(self, submission: Submission) -> None:
+        """Queue a job that follows from an answer. A Redis without memory goes without: the answer shall free some."""
+        try:
+            await self._with_redis(lambda: self._queue.submit([submission]), gives_way=True)
+        except QueueFull:
+            self._log.warning(events.GRADING_SKIPPED, job=submission.job.id)
+
     async def close(self) -> None:
         """Give up whatever still waits for the store or for Redis: whoever handed it in is gone."""
         for batcher in (self._rows, self._lookups, self._settlements):
@@ -119,12 +126,15 @@ class Recorder:
         # their rows are committed.
         return await self._with_redis(lambda: self._queue.settle(settlements))
 
-    async def _with_redis(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _with_redis(self, call: Callable[[], Awaitable[Answer]], *, gives_way: bool = False) -> Answer:
+        """Wait until Redis is back; what `gives_way` does not wait until it has memory, and raises QueueFull."""
         tries = 0
         while True:
             try:
                 return await call()
-            except QueueUnavailable:
+            except QueueUnavailable as error:
+                if gives_way and isinstance(error, QueueFull):
+                    raise
                 await self._sleep(_pause(tries))
                 tries += 1
 

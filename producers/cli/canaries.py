@@ -8,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +15,10 @@ from typing import Any, Final
 import click
 from rich.table import Table
 
+from producers.cli.charts import bars
 from producers.cli.console import print_json, terminal
 from producers.cli.options import load_settings
 from producers.cli.queue_address import reachable_queue
-from producers.cli.spend import chart
 from promptmill.canaries.rounds import models_asked, round_name, send_more_rounds
 from promptmill.canaries.sets import STARTER, load
 from promptmill.canaries.standing import Passed, Standing, standings
@@ -132,7 +131,7 @@ def _models(found: list[Standing]) -> Table:
             f"{_share(one.before)} of {one.before.answers:,}",
             f"{one.unanswered:,}",
             f"{len(one.failing):,}",
-            chart([Decimal(count) for count in one.fails[-_CHART_WIDTH:]]),
+            bars(one.fails[-_CHART_WIDTH:]),
             one.kind,
         )
     return table

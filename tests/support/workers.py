@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,9 +20,10 @@ from fakeredis import FakeServer
 from fakeredis.aioredis import FakeRedis
 from redis.asyncio import Redis
 
+from promptmill.grading import GRADES
 from promptmill.halts import Halts
 from promptmill.jobs import Job
-from promptmill.queue import Claim, Queue, Report, Settled, Snooze, Standing, keys, prepare
+from promptmill.queue import Claim, Queue, Report, Settled, Snooze, Standing, Submission, Submitted, keys, prepare
 from promptmill.results import Attempt, Result
 from promptmill.settings import Settings
 from promptmill.store import AttemptRecord, Entry, ResultStore
@@ -140,6 +141,16 @@ class WatchedQueue(Queue):
     async def block(self, model_class: str, wait: timedelta, reason: str, **more: Any) -> None:
         await self._steps.take("block")
         await super().block(model_class, wait, reason, **more)
+
+    async def submit(self, submissions: Iterable[Submission]) -> list[Submitted]:
+        given = list(submissions)
+        follows = any(GRADES in submission.job.tags for submission in given)
+        if follows:
+            await self._steps.take("submit grading")
+        answers = await super().submit(given)
+        if follows:
+            await self._steps.take("submitted grading")
+        return answers
 
     async def report(self, report: Report) -> Standing:
         await self._steps.take("report")

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from promptmill.errors import MissingExtra
-from promptmill.queue.submission import KIND_TAG
+from promptmill.jobs import KIND_TAG
 from promptmill.results import Attempt, Result
 from worker.telemetry import names
 
