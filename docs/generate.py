@@ -134,6 +134,18 @@ def settings_page() -> str:
             'action = "warn"',
             "```",
             "",
+            "Whom to tell and what to do when answers have become worse: see [alarms](guides/alarms.md).",
+            "",
+            "```toml",
+            "[[alarm_actions]]",
+            'do = "notify"',
+            'url = "https://hooks.slack.com/services/..."',
+            "",
+            "[[alarm_actions]]",
+            'do = "pause_lane"',
+            'metric = "stray_script"',
+            "```",
+            "",
         ]
     )
 

@@ -32,6 +32,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from promptmill.actions import AlarmAction
 from promptmill.canaries.schedule import Interval
 from promptmill.caps import SpendCap
 from promptmill.errors import BadSettings
@@ -192,6 +193,10 @@ class Settings(BaseSettings):
     false_alarm_every: Positive = 100_000
     """Answers after which one false alarm about their quality is granted, whatever the number of metrics and series.
     A tenth of it notices changes about a sixth sooner."""
+
+    alarm_actions: tuple[AlarmAction, ...] = ()
+    """What is done when answers have become worse, and whom to tell of that, of spending and of outages:
+    `[[alarm_actions]]` in the file, JSON in the environment. See docs/guides/alarms.md. Give all workers the same."""
 
     canaries: str | None = None
     """Prompts with known good answers, sent to each model of `canary_models` in rounds: `starter`, the set that ships

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -64,14 +64,16 @@ def decide(
     claim: Claim,
     job: Job,
     settings: Settings,
+    stopped: Collection[str] = (),
     chance: Callable[[], float],
 ) -> Decision:
     """Return what is to be done with `job` after an attempt came to `policy`.
 
-    `standing` is what the fleet answered to the report. `chance` returns a number in [0, 1): backoff is spread over the
-    whole interval, so that jobs that failed together do not come back together.
+    `standing` is what the fleet answered to the report; `stopped` are models that no job falls back to. `chance`
+    returns a number in [0, 1): backoff is spread over the whole interval, so that jobs that failed together do not come
+    back together.
     """
-    onward = next_route(claim, job, settings) if policy.fallback else None
+    onward = next_route(claim, job, settings, stopped) if policy.fallback else None
     asked_to_wait = retry_after or policy.pause or timedelta(0)
     # Whoever asks for a wait is obeyed; another model need not wait for it.
     elsewhere = onward if asked_to_wait > settings.fallback_after else None
@@ -115,9 +117,11 @@ def backoff(failures: int, settings: Settings, chance: Callable[[], float]) -> t
     return 2 * mean * chance()
 
 
-def next_route(claim: Claim, job: Job, settings: Settings) -> int | None:
-    """Return the next fallback, passing over those without known limits here; None where there is none."""
+def next_route(claim: Claim, job: Job, settings: Settings, stopped: Collection[str] = ()) -> int | None:
+    """Return the next fallback, passing over those `stopped` or without known limits here; None where there is none."""
     for route in range(claim.route + 1, len(job.models)):
+        if job.models[route] in stopped:
+            continue
         with contextlib.suppress(UnknownModel):  # the producer's settings knew it, this worker's do not
             settings.class_of(job.models[route])
             return route

@@ -13,7 +13,7 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from signal import Signals
@@ -28,6 +28,7 @@ from arq.jobs import serialize_result
 from arq.worker import Function, Worker
 
 from promptmill.errors import PromptmillError, QueueUnavailable
+from promptmill.halts import Halts
 from promptmill.pacing import paces
 from promptmill.queue import Claim, Disposition, Queue, Settlement, keys
 from promptmill.queue.connection import connect, redis_errors
@@ -96,6 +97,10 @@ class PacedWorker(Worker):
         self.claiming_paused: Callable[[], bool] = lambda: False
         """Asked before each claim; true while the result store is away."""
         self._rounds = rounds
+        self.tell: Callable[[str, Mapping[str, Any]], None] = lambda _event, _about: None
+        """Handed what is news to the whole fleet."""
+        self.halts = Halts()
+        """What was held back at the newest claim."""
         self._orphaned = orphaned
         self._settings = settings
         self._queue = queue
@@ -198,6 +203,11 @@ class PacedWorker(Worker):
         if self.on_stop:
             self.on_stop(Signals(signum))
 
+    @property
+    def leaves_at_once(self) -> bool:
+        """Whether it was told a second time to stop."""
+        return self._abandoning
+
     def handle_sig_wait_for_completion(self, signum: Signals) -> None:
         """As `handle_sig`: arq calls this one where there is a grace period."""
         self.handle_sig(signum)
@@ -235,6 +245,8 @@ class PacedWorker(Worker):
             for reached in claims.reached:
                 say = self._log.error if reached.cap.action == "park" else self._log.warning
                 say(events.SPEND_CAP_REACHED, **reached.to_log())
+                self.tell("spend_cap", reached.to_log())
+            self._hear_of(claims.halts)
             for claim in claims.jobs:
                 self._start(claim, asked_at)
             fresh = {claim.budget for claim in claims.jobs if claim.budget} - self._configured
@@ -250,6 +262,15 @@ class PacedWorker(Worker):
         if claims.unconfigured or (claims.wait is None and len(self.tasks) < self.max_jobs):
             return timedelta(0)  # limits are known now, or slots came free while the claim was under way
         return claims.wait
+
+    def _hear_of(self, halts: Halts) -> None:
+        """Say which lanes are paused when that changes: who waits for this worker waits for them."""
+        before, self.halts = self.halts.lanes, halts
+        if paused := halts.lanes - before:
+            why = {f"{halt.by}: {halt.why}" for halt in halts.all if halt.what == "lane" and halt.name in paused}
+            self._log.warning(events.LANES_PAUSED, lanes=sorted(lane.value for lane in paused), why=sorted(why))
+        if resumed := before - halts.lanes:
+            self._log.info(events.LANES_RESUMED, lanes=sorted(lane.value for lane in resumed))
 
     async def configure(self, model_classes: set[str]) -> None:
         """Tell Redis the limits of `model_classes` as this process' settings have them."""

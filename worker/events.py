@@ -48,6 +48,10 @@ BREAKER_CLOSED: Final = "breaker_closed"
 SPEND_CAP_REACHED: Final = "spend_cap_reached"
 """cap, action, spent_usd, lane, model_class: told once in its hour or day, by one worker; `park`: nothing more is sent
 that the cap is for until the hour or day is over"""
+LANES_PAUSED: Final = "lanes_paused"
+"""lanes, why: nothing is claimed from them until they are resumed; each worker says so once"""
+LANES_RESUMED: Final = "lanes_resumed"
+"""lanes"""
 LIMIT_DIFFERS: Final = "limit_differs"
 """model_class, dimension, assumed, limit, obeyed: the provider names another limit than the settings, or than it did
 before (units a minute); said once for all workers, and obeyed unless the budget is pinned"""
@@ -60,6 +64,12 @@ alarms` shows its evidence"""
 ANSWERS_RECOVERED: Final = "answers_recovered"
 """asked_model, model, kind, lane, metric: the alarm was resolved, answers are again as they were"""
 
+ACTION_TAKEN: Final = "action_taken"
+"""occasion, action, state, says: one of `[[alarm_actions]]` was done, or what it held back was lifted"""
+ACTION_FAILED: Final = "action_failed"
+"""occasion, action, says: it is tried again for a day, which is not said each time"""
+ACTION_GIVEN_UP: Final = "action_given_up"
+"""occasion, action, says: it was refused, or could not be taken for a day"""
 CANARIES_SENT: Final = "canaries_sent"
 """model, round, canaries: a round was queued, by the first worker of the fleet that did"""
 

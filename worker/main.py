@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from signal import Signals
-from typing import Any
+from typing import Any, Final
 
 import click
 import structlog
 
 from promptmill.doctor import Level, check_redis, collect_redis
-from promptmill.errors import BadSettings
+from promptmill.errors import BadSettings, PromptmillError
 from promptmill.queue import Queue, keys
 from promptmill.results import Status
 from promptmill.settings import Settings
@@ -23,6 +24,7 @@ from worker.canaries import Canaries, load_canaries
 from worker.engine import PacedWorker, arq_pool, arq_redis_settings, at_each
 from worker.leases import Lease
 from worker.logs import configure_logs
+from worker.monitoring.acting import Acting
 from worker.monitoring.watcher import Watcher
 from worker.observer import Observer
 from worker.pipeline import Pipeline
@@ -30,6 +32,9 @@ from worker.provider import Provider
 from worker.quality import METRICS, PlugIns
 from worker.recorder import Recorder
 from worker.telemetry import exposition, make_meters, start_exporting
+
+LAST_LOOK: Final = timedelta(seconds=5)
+"""How long a worker that stops may take for the last answers and what follows from them; others find it later."""
 
 
 def build_worker(
@@ -64,6 +69,8 @@ def build_worker(
         worker.claiming_paused = lambda: recorder.store_is_away
         observer = Observer(queue, settings)
         stack.push_async_callback(observer.close)
+        acting = Acting(store, queue, settings.alarm_actions)
+        worker.tell = acting.hear
         pipeline = Pipeline(
             settings=settings,
             recorder=recorder,
@@ -73,6 +80,8 @@ def build_worker(
             worker=worker.name,
             plug_ins=plug_ins,
             meters=make_meters(settings.metrics_address),
+            halts=lambda: worker.halts,
+            tell=acting.hear,
         )
         stack.callback(_say_stopped, worker, pipeline)
         if settings.traces:
@@ -82,8 +91,10 @@ def build_worker(
             (*METRICS, *plug_ins.metrics),
             name=worker.name,
             false_alarm_every=settings.false_alarm_every,
+            tell=acting.poke,
         )
-        stack.push_async_callback(end, asyncio.create_task(watcher.keep()))
+        watching = [asyncio.create_task(helper.keep()) for helper in (watcher, acting)]
+        stack.push_async_callback(_watch_the_last, worker, watcher, acting, watching)
         await worker.configure({settings.class_of(settings.model)})
         await _say_what_redis_may_lose(settings.redis_url or "")
         return pipeline.run
@@ -98,6 +109,19 @@ def build_worker(
         handle_signals=handle_signals,
         orphaned=orphaned,
     )
+
+
+async def _watch_the_last(
+    worker: PacedWorker, watcher: Watcher, acting: Acting, tasks: Sequence[asyncio.Task[None]]
+) -> None:
+    """Look at the answers that came since the last look, before the worker leaves: nobody else may come after it."""
+    await end(*tasks)
+    if worker.leaves_at_once:
+        return
+    with contextlib.suppress(PromptmillError, TimeoutError):
+        async with asyncio.timeout(LAST_LOOK.total_seconds()):
+            await watcher.finish()
+            await acting.step()
 
 
 async def _say_what_redis_may_lose(url: str) -> None:

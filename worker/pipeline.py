@@ -12,6 +12,7 @@ from typing import Any, Final
 import structlog
 
 from promptmill.errors import BadInput, LeaseLost
+from promptmill.halts import Halts
 from promptmill.jobs import Job
 from promptmill.lines import job_from_line
 from promptmill.queue import Claim, Disposition, Snooze, Standing, expected_cost, prepare
@@ -44,7 +45,8 @@ class Tally:
 class Pipeline:
     """Runs claimed jobs. One for a worker process; `run` is called once for each claim, many at a time.
 
-    `hear` is handed the headers of every answer as soon as they come.
+    `hear` is handed the headers of every answer as soon as they come; `halts` tells what the newest claim did,
+    and `tell` is handed what is news to the whole fleet.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class Pipeline:
         worker: str,
         plug_ins: PlugIns | None = None,
         meters: Meters | None = None,
+        halts: Callable[[], Halts] = Halts,
+        tell: Callable[[str, Mapping[str, Any]], None] = lambda _event, _about: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -68,6 +72,8 @@ class Pipeline:
         self._ensure_lease = ensure_lease
         self._endings = Endings(settings, worker=worker, now=now, plug_ins=plug_ins)
         self._meters = meters or NoMeters()
+        self._halts = halts
+        self._tell = tell
         self._now = now
         self._chance = chance
         self._log = structlog.get_logger()
@@ -102,7 +108,7 @@ class Pipeline:
             return self._endings.without_answer(read, status, await self._attempts_before(claim), used=NOTHING_SENT)
         if claim.lost >= self._settings.max_lost_leases:
             return self._endings.given_up(read, await self._attempts_before(claim))
-        if claim.disposition is Disposition.REROUTE:
+        if claim.disposition is Disposition.REROUTE or self._is_stopped(read):
             await self._reroute(read)
             return None
         return await self._adopt(read) if claim.disposition is Disposition.FOREIGN else read
@@ -137,8 +143,13 @@ class Pipeline:
 
     async def _reroute(self, work: Work) -> None:
         """Give the job back for the next model that it may ask; no request was sent."""
-        claim, job = work.claim, work.job
-        route = next_route(claim, job, self._settings)
+        claim, job, halts = work.claim, work.job, self._halts()
+        route = next_route(claim, job, self._settings, halts.fallbacks)
+        if route is None and claim.route > 0:
+            route = 0  # the fallback that it waited for was stopped: it waits for the model that it asked first
+        if route is None and next_route(claim, job, self._settings) is not None:
+            await self._recorder.give_back(Snooze(claim, sent=False, used=NOTHING_SENT, halted=halts.version))
+            return
         if route is None:  # this worker knows the limits of none: another one may, after a while
             wait = self._settings.probe_interval
             await self._recorder.give_back(Snooze(claim, wait=wait, sent=False, used=NOTHING_SENT))
@@ -146,6 +157,10 @@ class Pipeline:
         changed = self._rerouted(job, claim, route)
         await self._recorder.give_back(Snooze(claim, sent=False, used=NOTHING_SENT, **changed))
         self._log.info(events.JOB_REROUTED, job=job.id, model=work.request["model"], next=job.models[route])
+
+    def _is_stopped(self, work: Work) -> bool:
+        """Whether a job waited for a fallback that was stopped meanwhile."""
+        return work.claim.route > 0 and work.request["model"] in self._halts().fallbacks
 
     async def _attempt(self, work: Work, lease: Lease) -> None:
         with span_of_job(work.job, lease.claim):
@@ -173,6 +188,7 @@ class Pipeline:
             claim=claim,
             job=work.job,
             settings=self._settings,
+            stopped=self._halts().fallbacks,
             chance=self._chance,
         )
         if isinstance(decision, GoBack):
@@ -191,13 +207,14 @@ class Pipeline:
         if standing.is_news:
             parks = policy.verdict is Verdict.PARK
             say = self._log.error if parks else self._log.warning
-            say(
-                events.BUDGET_PARKED if parks else events.BREAKER_OPENED,
-                model_class=claim.budget,
-                outcome=policy.name,
-                says=policy.says,
-                probe_s=_seconds(report.probe_every),
-            )
+            news = {
+                "model_class": claim.budget,
+                "outcome": policy.name,
+                "says": policy.says,
+                "probe_s": _seconds(report.probe_every),
+            }
+            say(events.BUDGET_PARKED if parks else events.BREAKER_OPENED, **news)
+            self._tell("parked" if parks else "outage", news)
         return standing
 
     async def _stopped(self, work: Work, lease: Lease, stopped: Stopped, started_at: datetime) -> None:

@@ -42,7 +42,8 @@ COMMANDS: Final[dict[str, Entry]] = {
     "canaries": Entry("Look", f"{_HERE}.canaries", "Known prompts with known answers: who passes them.", extra="store"),
     "doctor": Entry("Look", f"{_HERE}.doctor", "Check Redis, store, key, clock and limits; say what to do."),
     "cancel": Entry("Intervene", f"{_HERE}.cancel", "Stop jobs, or a whole run."),
-    "resume": Entry("Intervene", f"{_HERE}.resume", "Let a budget go on that is parked, paused or out."),
+    "pause": Entry("Intervene", f"{_HERE}.pause", "Send nothing more of a lane until it is resumed."),
+    "resume": Entry("Intervene", f"{_HERE}.resume", "Let a budget or a lane go on that is parked, paused or out."),
     "dead": Entry("Intervene", f"{_HERE}.dead", "Dead letters: list, show, redrive, edit, purge.", extra="store"),
     "db": Entry("Intervene", f"{_HERE}.db", "The result store's schema.", extra="store"),
     "simulate": Entry(

@@ -8,6 +8,7 @@ from enum import Enum, StrEnum
 from typing import Any, Final
 
 from promptmill.caps import CapReached
+from promptmill.halts import Halts
 from promptmill.jobs import Lane
 from promptmill.pacing import Charge, Cost
 from promptmill.results import Status
@@ -79,6 +80,8 @@ class Claims:
     jobs: tuple[Claim, ...]
     reached: tuple[CapReached, ...]
     """Caps of which nobody was told before in their hour or day."""
+    halts: Halts
+    """What is held back just now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,8 @@ class Snooze:
     cost: Cost | None = None
     spent_nano_usd: int = 0
     """What the request cost."""
+    halted: int = 0
+    """Where no other model was left for it: the version of the halts that left none."""
 
 
 def key_of(job_id: str) -> bytes:

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from promptmill.caps import NANO, CapReached, SpendCap, parked_lanes
 from promptmill.errors import LeaseLost
 from promptmill.foresight import Backlog
+from promptmill.halts import Halts, What, halt_field
 from promptmill.pacing import DIMENSIONS, Charge, Pace, Reading
 from promptmill.queue import keys, scripts
 from promptmill.queue.backlog import read_backlog
@@ -116,7 +117,7 @@ class Queue:
 
         `token_prefix` must never have been used before.
         """
-        wait, unconfigured, jobs, reached = await self._run(
+        wait, unconfigured, jobs, reached, halts = await self._run(
             "claim", self._now(), worker, _ms(lease.total_seconds()), most, token_prefix, _caps(caps)
         )
         wait_ms = float(wait)
@@ -125,6 +126,7 @@ class Queue:
             unconfigured=tuple(name.decode("utf-8", "replace") for name in unconfigured),
             jobs=tuple(map(read_claim, jobs)),
             reached=tuple(CapReached(caps[place - 1], Decimal(int(spent)) / NANO) for place, spent in reached),
+            halts=Halts.read(dict(zip(halts[::2], halts[1::2], strict=True))),
         )
 
     async def adopt(self, claim: Claim, submission: Submission) -> None:
@@ -198,6 +200,7 @@ class Queue:
             "" if snooze.cost is None else snooze.cost.output,
             int(snooze.sent),
             snooze.spent_nano_usd,
+            snooze.halted,
         )
         if answer != _OK:
             raise LeaseLost(claim.job_id)
@@ -245,12 +248,29 @@ class Queue:
         """Let a model class go on at once, at its whole rate, whatever kept it back."""
         await self.block(model_class, timedelta(0), "")
 
+    async def halt(self, what: What, name: str, *, by: str, why: str = "", lasting: timedelta = timedelta(0)) -> None:
+        """Pause the lane `name`, or stop using the model `name` as a fallback; zero lasts until it is lifted.
+
+        What runs goes on. Raises ValueError for an unknown lane.
+        """
+        lasting_ms = math.ceil(lasting / timedelta(milliseconds=1))
+        await self._run("halt", self._now(), halt_field(what, name, by), lasting_ms, " ".join(why.split()))
+
+    async def lift(self, what: What, name: str, *, by: str) -> bool:
+        """Let go on what `by` held back; whether it did."""
+        return bool(await self._run("lift", self._now(), halt_field(what, name, by)))
+
+    async def halts(self, now: float) -> Halts:
+        """Return what is held back at `now` (ms on Redis' clock). Raises QueueUnavailable."""
+        with redis_errors():
+            return Halts.read(await self.redis.hgetall(keys.HALTS), now)  # type: ignore[misc]
+
     async def backlog(
         self, model_class: str, *, before: str | None = None, caps: Sequence[SpendCap] = (), sample: int = SAMPLE
     ) -> Backlog:
         """Return what is queued for a model class; in the lane of the job `before` only what goes before that job.
 
-        It says which lanes wait because one of `caps` is reached.
+        It says which lanes are paused, or wait because one of `caps` is reached.
 
         Where more jobs are queued than `sample`, their cost is estimated: the mean is off by about the deviation of
         single costs over the root of `sample`. Raises QueueUnavailable.
@@ -260,7 +280,8 @@ class Queue:
         if not caps:
             return backlog
         now = datetime.fromtimestamp(backlog.now / 1000, UTC)
-        return replace(backlog, parked_lanes=parked_lanes(caps, await self.spend(), now, model_class))
+        parked = parked_lanes(caps, await self.spend(), now, model_class)
+        return replace(backlog, parked_lanes=backlog.parked_lanes | parked)
 
     async def spend(self) -> dict[str, str]:
         """Return what was spent in the present hour and day, as `SpendCap.spent` reads it. Raises QueueUnavailable."""

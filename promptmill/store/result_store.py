@@ -10,6 +10,7 @@ from typing import Final, Self
 
 from promptmill.results import Attempt, DeadLetter, Result, Status
 from promptmill.store import aggregates, letters, migrate, runs
+from promptmill.store.acting import Acting
 from promptmill.store.aggregates import Grouping, Latency, Spend
 from promptmill.store.canary_answers import CanaryAnswer, canary_answers
 from promptmill.store.columns import key_of
@@ -39,6 +40,8 @@ class ResultStore:
         self._reading = Reading(database)
         self.watching = Watching(database)
         """What the watcher of answers reads and writes, and alarms."""
+        self.acting = Acting(database)
+        """What is done about alarms."""
 
     @classmethod
     async def open(cls, url: str, *, migrate: bool = True, lock_wait: timedelta = LOCK_WAIT) -> Self:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from promptmill.store.columns import Count, Key, Milliseconds, Picodollars, Tags, Text, Time, json
 
-SCHEMA_VERSION: Final = "0003"
+SCHEMA_VERSION: Final = "0004"
 """The newest revision in `migrations/versions`. Revisions are numbered, so that a later one compares as greater."""
 
 VERSION_TABLE: Final = "promptmill_schema_version"
@@ -178,6 +178,25 @@ alarms: Final = sa.Table(
     sa.Column("obeyed", sa.Boolean, nullable=False),
 )
 sa.Index("ix_promptmill_alarms_raised_at", alarms.c.raised_at, alarms.c.id)
+
+actions: Final = sa.Table(
+    "promptmill_actions",
+    metadata,
+    # An alarm, or what else happened; the name of an action that was configured for it.
+    sa.Column("occasion", Key, primary_key=True),
+    sa.Column("action", Key, primary_key=True),
+    sa.Column("event", Text, nullable=False),
+    sa.Column("alarm_id", sa.BigInteger),
+    sa.Column("about", json(), nullable=False),
+    sa.Column("state", Text, nullable=False),
+    # Moves with each try. Whoever moves it takes the action, and nobody else until `next_at`.
+    sa.Column("tries", Count, nullable=False),
+    sa.Column("due_since", Time, nullable=False),
+    sa.Column("next_at", Time, nullable=False),
+    sa.Column("ended_at", Time),
+    sa.Column("says", Text, nullable=False),
+)
+sa.Index("ix_promptmill_actions_state", actions.c.state)
 
 watch: Final = sa.Table(
     "promptmill_watch",

@@ -73,6 +73,11 @@ class Watching:
         """Return from where `watcher` is to watch until that time; None while another worker does."""
         return await self._database.write(partial(self._take_turn, watcher=watcher, now=now, until=until))
 
+    async def leave_turn(self, watcher: str, *, now: datetime) -> None:
+        """Let somebody else watch at once: this one stops."""
+        statement = sa.update(watch).where(watch.c.watcher == watcher).values(held_until=now)
+        await self._database.write(lambda connection: connection.execute(statement))
+
     async def page(self, turn: Turn, *, limit: int) -> list[Measured]:
         """Return the next answers to be watched, in order; results without an answer are left out."""
         statement = (
@@ -122,11 +127,15 @@ class Watching:
 
     # alarms, for their owner ------------------------------------------------------------------------------------------
 
-    async def alarms(self, *, resolved: bool = False, limit: int = 100) -> list[Alarm]:
-        """Return alarms, the newest first: those that are not resolved, or all of them."""
+    async def alarms(self, *, resolved: bool = False, since: datetime | None = None, limit: int = 100) -> list[Alarm]:
+        """Return alarms, the newest first: those that are not resolved, or all of them.
+
+        With `since`, those that are not resolved and those raised since then.
+        """
         statement = sa.select(alarms).order_by(alarms.c.raised_at.desc(), alarms.c.id.desc()).limit(limit)
         if not resolved:
-            statement = statement.where(alarms.c.state.in_(_UNSAID))
+            recent = sa.false() if since is None else alarms.c.raised_at >= since
+            statement = statement.where(sa.or_(alarms.c.state.in_(_UNSAID), recent))
         return await self._database.read(partial(_alarms, statement=statement))
 
     async def alarm(self, alarm_id: int) -> Alarm | None:

@@ -20,6 +20,7 @@ from fakeredis import FakeServer
 from fakeredis.aioredis import FakeRedis
 from redis.asyncio import Redis
 
+from promptmill.halts import Halts
 from promptmill.jobs import Job
 from promptmill.queue import Claim, Queue, Report, Snooze, Standing, keys, prepare
 from promptmill.results import Attempt, Result
@@ -216,6 +217,7 @@ class Workshop:
         self.chance = 0.5
         self.name = f"worker-{next(self._names)}"
         self.observer = Observer(self.queue, settings)
+        self.halts = Halts()
         self.pipeline = Pipeline(
             settings=settings,
             recorder=self.recorder,
@@ -223,6 +225,7 @@ class Workshop:
             hear=self.observer.hear,
             ensure_lease=self.leases.ensure,
             worker=self.name,
+            halts=lambda: self.halts,
             now=self.now,
             chance=lambda: self.chance,
         )
@@ -243,6 +246,7 @@ class Workshop:
             most=most,
             token_prefix=f"{self.name}.{next(self._claims)}",
         )
+        self.halts = claims.halts
         return [self.leases.hold(claim, asked_at=asked_at) for claim in claims.jobs]
 
     async def claim_one(self) -> Lease:
@@ -288,7 +292,7 @@ class Workshop:
             *("state", "lane", "budget", "requests", "input", "output", "order"),
             *("claims", "attempts", "lost", "route", "deadline", "ends", "token", "charged"),
             *("kind", "longest", "reserved_input", "reserved_output"),
-            *("fallbacks", "failed_at", "blamed", "refused_at", "seen"),
+            *("fallbacks", "failed_at", "blamed", "refused_at", "seen", "halted"),
         )
         values = orjson.loads(await self.redis.hget(keys.JOBS, job_id))
         return dict(itertools.zip_longest(fields, values[: len(fields)], fillvalue=0))

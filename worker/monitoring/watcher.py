@@ -46,10 +46,13 @@ class Watcher:
         *,
         name: str,
         false_alarm_every: int,
+        tell: Callable[[], None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """`tell` is called when alarms were raised or resolved."""
         self._watching = store.watching
+        self._told = tell
         self._metrics = metrics
         self._name = name
         self._false_alarm_every = false_alarm_every
@@ -72,6 +75,12 @@ class Watcher:
                 self._series.clear()
                 self._log.error(events.HELPER_CRASHED, error=type(error).__name__, where=where(error))
             await self._sleep(INTERVAL.total_seconds())
+
+    async def finish(self) -> None:
+        """Watch what has come since, and let another worker watch at once."""
+        while await self.step():
+            pass
+        await self._watching.leave_turn(self._name, now=self._now())
 
     async def step(self) -> bool:
         """Watch one page of answers, if it is this worker's turn; whether there may be more."""
@@ -155,6 +164,8 @@ class Watcher:
         )
 
     def _tell(self, findings: Findings) -> None:
+        if findings.raised or findings.recovered or findings.obeyed:
+            self._told()
         for alarm in findings.raised:
             self._log.warning(
                 events.ANSWERS_WORSE,

@@ -4,6 +4,7 @@
 --       6 input tokens used   7 output tokens used ('' where nobody knows)
 --       8 route   9 budget   10 input   11 output: of the next request ('' as before)
 --       12 whether the claim counts as one: 0 where no request was sent   13 what the request cost (nano-USD)
+--       14 the version of the halts at which no other model was left for it, or 0
 -- Returns 'OK' or 'LEASE_LOST'.
 local now, id, wait_ms = clock(ARGV[1]), ARGV[2], tonumber(ARGV[4])
 run_when_full()
@@ -22,7 +23,7 @@ if ARGV[9] ~= record.budget then
   save_turns()
   record.failed_at, record.blamed, record.refused_at = 0, 0, 0
 end
-record.route, record.budget = tonumber(ARGV[8]), ARGV[9]
+record.route, record.budget, record.halted = tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[14])
 local at
 if record.ends ~= 0 then
   make_ready(id, record)
