@@ -100,7 +100,19 @@ class PauseLane(_ForAlarms):
         return self.do if self.pause is None else f"{self.do} {self.pause}"
 
 
-AlarmAction = Annotated[Notify | StopFallback | PauseLane, Field(discriminator="do")]
+class SendCanaries(_ForAlarms):
+    """Send canaries at once to the model whose answers became worse, beside the rounds that are due."""
+
+    do: Literal["send_canaries"]
+    rounds: Annotated[int, Field(ge=1, le=100)] = 3
+
+    @property
+    def name(self) -> str:
+        """What tells this action from others."""
+        return f"{self.do} {self.rounds}"
+
+
+AlarmAction = Annotated[Notify | StopFallback | PauseLane | SendCanaries, Field(discriminator="do")]
 
 
 class ActionState(StrEnum):

@@ -201,6 +201,10 @@ class Settings(BaseSettings):
     """Answers after which one false alarm about their quality is granted, whatever the number of metrics and series.
     A tenth of it notices changes about a sixth sooner."""
 
+    alarm_actions: tuple[AlarmAction, ...] = ()
+    """What is done when answers have become worse, and whom to tell of that, of spending and of outages:
+    `[[alarm_actions]]` in the file, JSON in the environment. See docs/guides/alarms.md. Give all workers the same."""
+
     canaries: str | None = None
     """Prompts with known good answers, sent to each model of `canary_models` in rounds: `starter`, the set that ships
     with promptmill, or a file of your own; unset: none. Give all workers the same. docs/guides/canaries.md"""
@@ -208,9 +212,6 @@ class Settings(BaseSettings):
     """Models that canaries are sent to, as a list; unset: the one that prompts without a model are sent to."""
     canary_every: Interval = timedelta(hours=1)
     """Between two rounds: minutes that divide an hour, or hours that divide a day."""
-    alarm_actions: tuple[AlarmAction, ...] = ()
-    """What is done when answers have become worse, and whom to tell of that, of spending and of outages:
-    `[[alarm_actions]]` in the file, JSON in the environment. See docs/guides/alarms.md. Give all workers the same."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Of the worker's log: `debug`, `info` (a line a job), `warning` or `error`."""

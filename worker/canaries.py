@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 import structlog
 
-from promptmill.canaries.rounds import models_asked, round_name, send_present_round
+from promptmill.canaries.rounds import models_asked, round_name, send_more_rounds, send_present_round
 from promptmill.canaries.schedule import round_at
-from promptmill.canaries.sets import Canary, CanarySet, bad_set, load
+from promptmill.canaries.sets import STARTER, Canary, CanarySet, bad_set, load
 from promptmill.errors import BadSettings, PromptmillError
 from promptmill.models import UnknownModel
 from promptmill.queue import Queue
@@ -21,19 +21,17 @@ from worker.pricing import cost_usd
 from worker.quality import Answer, measure
 
 
-def load_canaries(settings: Settings) -> CanarySet | None:
-    """Return the set that `settings` name, if any.
+def load_canaries(settings: Settings) -> CanarySet:
+    """Return the set that `settings` name, else the starter set: alarms may ask for canaries that no schedule sends.
 
     Raises BadFile for one that cannot be used or contradicts itself, and BadSettings for a model without limits.
     """
-    if settings.canaries is None:
-        return None
-    for model in models_asked(settings):
+    for model in settings.canary_models:
         try:
             settings.class_of(model)
         except UnknownModel as error:
             raise BadSettings(f"canary_models: {error}") from None
-    return load_checked(settings.canaries, settings)
+    return load_checked(settings.canaries or STARTER, settings)
 
 
 def load_checked(name: str, settings: Settings) -> CanarySet:
@@ -65,7 +63,7 @@ def _failed_by_its_own(canary: Canary, model: str) -> str:
 
 
 class Canaries:
-    """Sees to it that the present round is in the queue. One for a worker; the fleet's rounds are the same jobs."""
+    """Sees to it that rounds are in the queue. One for a worker; the rounds of a fleet are the same jobs."""
 
     def __init__(
         self,
@@ -89,6 +87,14 @@ class Canaries:
             if queued:
                 began = round_name(round_at(now, self._settings.canary_every))
                 self._log.info(events.CANARIES_SENT, model=model, round=began, canaries=queued)
+
+    async def send_more(self, model: str, name: str, rounds: int) -> None:
+        """Queue so many rounds beside those that are due; `name` says what for, and the same again sends nothing twice.
+
+        Raises BadInput where nothing can be sent to `model`, and QueueUnavailable.
+        """
+        now = self._now()
+        await send_more_rounds(self._queue, self._settings, self._canaries, model, name=name, rounds=rounds, now=now)
 
 
 def main(name: str) -> int:

@@ -256,7 +256,9 @@ class Endings:
     ) -> Ending:
         keep = self._settings.keep_result if work.job.keep_result is None else work.job.keep_result
         grading = self._spared(work, "grading", lambda: self._grading(work.job, result))
-        return Ending(work.claim, result, outcome, entries, keep, work.enqueued_at, used, work.job.run, spent, grading)
+        return Ending(
+            work.claim, result, outcome, entries, keep, work.enqueued_at, used, work.job.run, spent, grading=grading
+        )
 
     def _grading(self, job: Job, result: Result) -> Submission | None:
         how = self._settings.grading

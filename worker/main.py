@@ -57,10 +57,11 @@ def build_worker(
     if settings.anthropic_api_key is None:
         raise BadSettings("no API key: set ANTHROPIC_API_KEY")
     plug_ins = PlugIns.load(settings.quality_plugins)
-    canaries = load_canaries(settings)
+    canary_set = load_canaries(settings)
     pool = arq_pool(settings.redis_url)
     queue = Queue(pool)
-    rounds = [at_each(settings.canary_every, Canaries(queue, settings, canaries).send_round)] if canaries else []
+    canaries = Canaries(queue, settings, canary_set)
+    rounds = [] if settings.canaries is None else [at_each(settings.canary_every, canaries.send_round)]
 
     async def open_resources(
         worker: PacedWorker, stack: contextlib.AsyncExitStack
@@ -73,7 +74,7 @@ def build_worker(
         worker.holds_answers = lambda: recorder.holds_answers
         observer = Observer(queue, settings)
         stack.push_async_callback(observer.close)
-        acting = Acting(store, queue, settings.alarm_actions)
+        acting = Acting(store, queue, settings.alarm_actions, more_canaries=canaries.send_more)
         worker.tell = acting.hear
         pipeline = Pipeline(
             settings=settings,

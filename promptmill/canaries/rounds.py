@@ -12,9 +12,9 @@ from typing import Final
 
 from promptmill.canaries.schedule import round_at
 from promptmill.canaries.sets import CANARY_TAG, ROUND_TAG, CanarySet
-from promptmill.jobs import Job, Lane
+from promptmill.jobs import KIND_TAG, Job, Lane, make_job
 from promptmill.queue import Queue, Submitted, prepare
-from promptmill.queue.submission import KIND_TAG, TENANT_TAG
+from promptmill.queue.submission import TENANT_TAG
 from promptmill.settings import Settings
 
 TENANT: Final = "canary"
@@ -29,7 +29,7 @@ def models_asked(settings: Settings) -> tuple[str, ...]:
 async def send_present_round(queue: Queue, settings: Settings, canaries: CanarySet, model: str, now: datetime) -> int:
     """Queue the round that is due at this time; return how many of its canaries were not queued before.
 
-    Raises QueueUnavailable: the same call again queues the rest.
+    Raises QueueUnavailable: the same call again queues the rest. Raises BadInput for a model that cannot be asked.
     """
     began = round_at(now, settings.canary_every)
     ends = began + settings.canary_every
@@ -43,7 +43,7 @@ async def send_more_rounds(
     """Queue so many rounds at once, beside those that are due; return how many canaries were not queued before.
 
     `name` tells what they are for, such as `alarm-17`: the same name again sends nothing twice. Raises
-    QueueUnavailable: the same call again queues the rest.
+    QueueUnavailable: the same call again queues the rest. Raises BadInput for a model that cannot be asked.
     """
     ends, keep = now + settings.canary_every, settings.canary_every
     names = [f"{name}.{number}" for number in range(1, rounds + 1)]
@@ -64,14 +64,16 @@ def _jobs(canaries: CanarySet, model: str, name: str, *, deadline: datetime, kee
     """
     kind = canaries.kind
     for canary in canaries.canaries:
-        yield Job(
-            id=f"canary/{name}/{model}/{canary.id}",
-            request=canary.request_to(model),
-            lane=Lane.STANDARD,
-            deadline=deadline,
-            expect=canary.expect,
-            tags={**canary.tags, KIND_TAG: kind, TENANT_TAG: TENANT, CANARY_TAG: canary.id, ROUND_TAG: name},
-            keep_result=keep,  # as long as anybody may send the round again: who is asked says so at once
+        yield make_job(
+            {
+                "id": f"canary/{name}/{model}/{canary.id}",
+                "request": canary.request_to(model),
+                "lane": Lane.STANDARD,
+                "deadline": deadline,
+                "expect": canary.expect,
+                "tags": {**canary.tags, KIND_TAG: kind, TENANT_TAG: TENANT, CANARY_TAG: canary.id, ROUND_TAG: name},
+                "keep_result": keep,  # as long as anybody may send the round again: who is asked says so at once
+            }
         )
 
 

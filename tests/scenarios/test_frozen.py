@@ -92,7 +92,7 @@ async def _freeze(pid: int, workers: Fleet, api: SimulatorProcess, settings: Set
     before = {result.job_id for result in await results_in(settings)}
     away, requests = workers.said["redis_away"], api.stats()["requests"]
     os.kill(pid, signal.SIGSTOP)
-    os.waitpid(pid, os.WUNTRACED)
+    await asyncio.to_thread(os.waitpid, pid, os.WUNTRACED)
     began = datetime.now(UTC)
     try:
         await workers.until(lambda: workers.said["redis_away"] >= away + WORKERS)

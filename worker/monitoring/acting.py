@@ -21,7 +21,7 @@ from promptmill.queue import Queue
 from promptmill.store import ResultStore
 from worker import events
 from worker.logs import where
-from worker.monitoring.acts import NotNow, Refused, acts, lift
+from worker.monitoring.acts import MoreCanaries, NotNow, Refused, acts, lift
 
 INTERVAL: Final = timedelta(seconds=10)
 """How often it is looked for what is due."""
@@ -44,13 +44,14 @@ class Acting:
         queue: Queue,
         actions: Sequence[AlarmAction],
         *,
+        more_canaries: MoreCanaries,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._queue = queue
         self._actions = actions
         self._by_name = {action.name: action for action in actions}
-        self._acts = acts(queue)
+        self._acts = acts(queue, more_canaries)
         self._now = now
         self._heard: list[ActionRecord] = []
         self._poked = asyncio.Event()

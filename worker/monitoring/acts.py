@@ -9,8 +9,9 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 import orjson
 
-from promptmill.actions import ActionRecord, AlarmAction, Notify, PauseLane
+from promptmill.actions import ActionRecord, AlarmAction, Notify, PauseLane, SendCanaries
 from promptmill.alarms import Alarm
+from promptmill.errors import BadInput
 from promptmill.queue import Queue
 from worker.monitoring.messages import message
 
@@ -18,6 +19,11 @@ TIMEOUT: Final = timedelta(seconds=10)
 """For a webhook to answer."""
 _LATER: Final = frozenset({408, 425, 429})
 """Refusals that say nothing of the message."""
+
+
+MoreCanaries = Callable[[str, str, int], Awaitable[None]]
+"""Given a model, what for, and how many rounds: has them sent, the same again not twice. Raises BadInput where that
+model cannot be asked, and QueueUnavailable."""
 
 
 class NotNow(Exception):  # noqa: N818 - what it says is the outcome
@@ -38,7 +44,7 @@ class Act(NamedTuple):
     """Whether it holds something back under the name of the occasion, until its alarm is resolved."""
 
 
-def acts(queue: Queue) -> Mapping[str, Act]:
+def acts(queue: Queue, more_canaries: MoreCanaries) -> Mapping[str, Act]:
     """Return each kind of action by its name in the settings."""
 
     async def stop_fallback(_action: AlarmAction, record: ActionRecord, alarm: Alarm | None) -> str:
@@ -52,10 +58,19 @@ def acts(queue: Queue) -> Mapping[str, Act]:
         await queue.halt("lane", lane, by=record.occasion, why=_why(alarm))
         return f"lane {lane} is paused"
 
+    async def send_canaries(action: SendCanaries, record: ActionRecord, alarm: Alarm | None) -> str:
+        model = _needed(alarm).series.model
+        try:
+            await more_canaries(model, record.occasion.replace(" ", "-"), action.rounds)
+        except BadInput as error:
+            raise Refused(str(error)) from None
+        return f"{action.rounds} rounds of canaries are sent to {model}"
+
     return {
         "notify": Act(_notify),
         "stop_fallback": Act(stop_fallback, holds=True),
         "pause_lane": Act(pause_lane, holds=True),
+        "send_canaries": Act(send_canaries),
     }
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from producers.runs.counters import read_counters
 from promptmill.foresight import lane_left
 from promptmill.halts import OWNER, Halt
 from promptmill.jobs import Lane
@@ -132,6 +133,13 @@ async def test_nobody_knows_how_long_a_paused_lane_takes(open_bench):
     backlog = await open_bench.queue.backlog(CLASS)
     assert lane_left(backlog, Lane.STANDARD) is None
     assert lane_left(backlog, Lane.OVERNIGHT) is not None
+
+
+async def test_a_run_says_which_of_its_lanes_is_paused(open_bench):
+    await pause(open_bench, why="nina@host (new prompt)")
+    await pause(open_bench, lane="overnight")
+    _, held = await read_counters(open_bench.redis, "run", [CLASS], {Lane.STANDARD})
+    assert held == "lane standard is paused by owner: nina@host (new prompt)"
 
 
 async def test_what_somebody_else_wrote_there_holds_back_nothing_and_stops_nobody(open_bench):

@@ -11,11 +11,12 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from promptmill.actions import ActionState, Notify, PauseLane
+from promptmill.actions import ActionState, Notify, PauseLane, SendCanaries
 from promptmill.alarms import Resolution
 from promptmill.caps import SpendCap
 from promptmill.queue import keys
 from tests.integration.worker.test_watching import history
+from tests.support.canaries import MODEL, starter
 from tests.support.providers import Held, failing
 from tests.support.webhooks import webhook
 from tests.support.workers import make_job
@@ -146,3 +147,14 @@ async def test_a_burst_says_which_lane_it_waits_for(mill):
         {"event": "lanes_resumed", "log_level": "info", "lanes": ["standard"]},
     ]
     assert len(mill.api.requests) == 1
+
+
+@pytest.mark.usefixtures("often")
+async def test_an_alarm_has_more_canaries_answered_by_the_model_that_it_is_about(mill):
+    async with mill.worker(alarm_actions=(SendCanaries(do="send_canaries", rounds=2),)):
+        await degrade(mill)
+        rounds = [f"canary/alarm-1.{number}/{MODEL}" for number in (1, 2)]
+        await mill.ends.of(*(f"{name}/{canary.id}" for name in rounds for canary in starter().canaries))
+    answers = await mill.store.canary_answers(since=datetime.now(UTC) - timedelta(hours=1))
+    assert len(answers) == 2 * len(starter().canaries)
+    assert {answer.model for answer in answers} == {MODEL}

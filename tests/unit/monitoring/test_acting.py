@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from fakeredis import FakeServer
@@ -15,9 +16,9 @@ from fakeredis.aioredis import FakeRedis
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from promptmill.actions import ActionState, Notify, PauseLane, StopFallback
+from promptmill.actions import ActionState, Notify, PauseLane, SendCanaries, StopFallback
 from promptmill.alarms import Alarm, Resolution, SeriesKey
-from promptmill.errors import QueueUnavailable, StoreUnavailable
+from promptmill.errors import BadJob, QueueUnavailable, StoreUnavailable
 from promptmill.jobs import Lane
 from promptmill.queue import Queue
 from promptmill.store import ResultStore
@@ -53,9 +54,10 @@ class Scene:
         self.store = store
         self.queue = queue
         self.now = NOON
+        self.canaries = AsyncMock()
 
     def worker(self, *actions: Any) -> Acting:
-        return Acting(self.store, self.queue, actions, now=lambda: self.now)
+        return Acting(self.store, self.queue, actions, more_canaries=self.canaries, now=lambda: self.now)
 
     async def raise_alarm(self, **fields: Any) -> int:
         """Commit an alarm, as a watcher does; its id."""
@@ -412,3 +414,22 @@ async def test_it_looks_at_once_when_poked_and_a_fault_ends_nothing(scene: Scene
         running.cancel()
         await asyncio.wait({running})
     assert [entry["event"] for entry in logs] == [events.HELPER_CRASHED]
+
+
+async def test_an_alarm_sends_canaries_to_the_model_whose_answers_became_worse(scene: Scene) -> None:
+    await scene.raise_alarm(series=ALARM.series._replace(model=OTHER))
+    one = scene.worker(SendCanaries(do="send_canaries", rounds=5))
+    scene.canaries.side_effect = [QueueUnavailable("away"), None]
+    for _ in range(3):
+        await one.step()
+        scene.now += timedelta(minutes=1)
+    assert [call.args for call in scene.canaries.await_args_list] == [(OTHER, "alarm-1", 5)] * 2
+    [record] = await scene.store.acting.of_alarms([1])
+    assert (record.state, record.says) == (ActionState.DONE, f"5 rounds of canaries are sent to {OTHER}")
+
+
+async def test_canaries_for_a_model_that_cannot_be_asked_are_given_up(scene: Scene) -> None:
+    await scene.raise_alarm()
+    scene.canaries.side_effect = BadJob("no rate limits are known")
+    await scene.worker(SendCanaries(do="send_canaries")).step()
+    assert await scene.records() == {"send_canaries": ActionState.GIVEN_UP}

@@ -218,12 +218,9 @@ def test_cron_and_the_names_of_rounds_mean_the_same_times(seconds):
 # what a worker refuses at its start ----------------------------------------------------------------------------------
 
 
-def test_without_the_setting_there_are_none():
-    assert load_canaries(make_settings()) is None
-
-
-def test_the_starter_set_is_one_that_a_worker_takes():
-    assert load_canaries(make_settings(canaries="starter")).name == "starter"
+@pytest.mark.parametrize("named", [{}, {"canaries": "starter"}])
+def test_the_starter_set_is_one_that_a_worker_takes(named):
+    assert load_canaries(make_settings(**named)).name == "starter"
 
 
 def test_a_model_without_limits_is_refused():
