@@ -1,5 +1,8 @@
-"""What 0.1.0 has in Redis, and takes for granted there. While a deploy rolls its scripts run on the same keys as those of
-today, so none of this may change; see docs/decisions and tests/scenarios/test_rolling_deploy.py."""
+"""What 0.1.0 has in Redis, and takes for granted there.
+
+While a deploy rolls its scripts run on the same keys as those of today, so none of this may change; see docs/decisions
+and tests/scenarios/test_rolling_deploy.py.
+"""
 
 from __future__ import annotations
 
