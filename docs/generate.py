@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from promptmill import jobs, settings
@@ -14,6 +14,7 @@ from promptmill.settings import PREFIX, Settings
 from worker import events
 from worker.outcomes import POLICIES, Policy, Verdict
 from worker.quality import METRICS
+from worker.telemetry.names import COUNTED, SHARED, Described
 
 FOLDER = Path(__file__).parent
 
@@ -134,6 +135,27 @@ def settings_page() -> str:
             'action = "warn"',
             "```",
             "",
+            "Whom to tell and what to do when answers have become worse: see [alarms](guides/alarms.md).",
+            "",
+            "```toml",
+            "[[alarm_actions]]",
+            'do = "notify"',
+            'url = "https://hooks.slack.com/services/..."',
+            "",
+            "[[alarm_actions]]",
+            'do = "pause_lane"',
+            'metric = "stray_script"',
+            "```",
+            "",
+            "Answers that a model is to grade, one in twenty here; see [the guide](guides/quality-plugins.md):",
+            "",
+            "```toml",
+            "[grading]",
+            "share = 0.05",
+            'model = "claude-sonnet-5-5"',
+            'rubric = "Correct, complete, to the point, and in the form that was asked for."',
+            "```",
+            "",
         ]
     )
 
@@ -172,6 +194,41 @@ def metrics() -> str:
     return "\n".join(parts)
 
 
+def prometheus() -> str:
+    """Return what Prometheus can be asked for."""
+    return "\n".join(
+        [
+            "# What Prometheus can be asked for",
+            "",
+            "Generated from `worker.telemetry.names`. A worker serves them at `/metrics` of",
+            "`PROMPTMILL_METRICS_ADDRESS`, all of its processes together. As usual a counter's name gets `_total`,",
+            "a summary's `_sum` and `_count`, a histogram's those two and `_bucket`. Every label has few values:",
+            "models and model classes, three lanes, the outcomes of [outcomes.md](outcomes.md), the metrics of",
+            "[metrics.md](metrics.md), at most 30 kinds of prompts. No metric holds a prompt, an answer, the id of a",
+            "job or a key. deploy/ has alerts and a Grafana dashboard that use them, and DataDog's configuration.",
+            "",
+            "## Counted by each worker: add them up",
+            "",
+            *_described(COUNTED),
+            "",
+            "## Shared by all workers: every one tells the same, take the maximum",
+            "",
+            "What is away is left out: `promptmill_redis_up` or `promptmill_store_up` is 0, the rest of it missing.",
+            "",
+            *_described(SHARED),
+            "",
+        ]
+    )
+
+
+def _described(table: Mapping[str, Described]) -> list[str]:
+    rows = [
+        f"| `{name}` | {it.type} | {', '.join(f'`{label}`' for label in it.labels)} | {it.says} |"
+        for name, it in table.items()
+    ]
+    return ["| metric | type | labels | meaning |", "|---|---|---|---|", *rows]
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "states.md": states,
     "outcomes.md": outcomes,
@@ -179,6 +236,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "keys.md": keys_page,
     "events.md": events_page,
     "metrics.md": metrics,
+    "prometheus.md": prometheus,
 }
 
 

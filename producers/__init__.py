@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from producers.client import Client, Handle
     from producers.status import JobStatus
     from producers.sync_client import SyncClient, SyncHandle
-    from promptmill.errors import BadJob, PromptmillError, QueueUnavailable, ResultNotFound
+    from promptmill.errors import BadJob, KeyReused, PromptmillError, QueueUnavailable, ResultNotFound
     from promptmill.expectations import Expectation
     from promptmill.jobs import Job, JobState, Lane
     from promptmill.queue import Submitted
@@ -28,6 +28,7 @@ __all__ = [
     "Job",
     "JobState",
     "JobStatus",
+    "KeyReused",
     "Lane",
     "PromptmillError",
     "QueueUnavailable",
@@ -44,7 +45,7 @@ _HOMES: Final = {
     "producers.client": ("Client", "Handle"),
     "producers.status": ("JobStatus",),
     "producers.sync_client": ("SyncClient", "SyncHandle"),
-    "promptmill.errors": ("BadJob", "PromptmillError", "QueueUnavailable", "ResultNotFound"),
+    "promptmill.errors": ("BadJob", "KeyReused", "PromptmillError", "QueueUnavailable", "ResultNotFound"),
     "promptmill.expectations": ("Expectation",),
     "promptmill.jobs": ("Job", "JobState", "Lane"),
     "promptmill.queue": ("Submitted",),

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from redis.asyncio import Redis
 
+from producers.idempotency import check_answer, job_id_of, refuse_another
 from producers.listener import RECHECK, ResultListener
 from producers.outbox import Outbox
 from producers.outlook import job_time_left
@@ -26,6 +27,7 @@ from promptmill.jobs import Job, Lane
 from promptmill.lines import job_from_line
 from promptmill.queue import Queue, Submission, Submitted, connect, prepare
 from promptmill.queue.queue import SUBMIT_CHUNK
+from promptmill.queue.submission import TENANT_TAG
 from promptmill.results import Result
 from promptmill.settings import Settings
 
@@ -48,10 +50,15 @@ class Handle:
     job_id: str
     submitted: Submitted
     """Whether it was queued now, was there already, or has ended already."""
+    request_ref: str | None = None
+    """Of a job with an idempotency key: the request that its answer must be to."""
 
     async def result(self, timeout: Timeout = None) -> Result:  # noqa: ASYNC109 - see Client.result
-        """Return the job's result as soon as it is there; see `Client.result`."""
-        return await self.client.result(self.job_id, timeout)
+        """Return the job's result as soon as it is there; see `Client.result`. Raises KeyReused, too."""
+        result = await self.client.result(self.job_id, timeout)
+        if self.request_ref is not None:
+            check_answer(result, self.request_ref)
+        return result
 
     async def status(self) -> JobStatus:
         """Return where the job is; see `Client.status`."""
@@ -107,16 +114,29 @@ class Client:
         for redis in self._own:
             await redis.aclose()
 
-    async def submit(self, prompt: Prompt | None = None, /, **fields: Any) -> Handle:
+    async def submit(
+        self, prompt: Prompt | None = None, /, *, idempotency_key: str | None = None, **fields: Any
+    ) -> Handle:
         """Queue one job: a prompt's text, a Job, or a mapping; `fields` as in a line of a prompt file are added.
 
         A job whose id is queued already, or has a result that is kept, is not queued again: this handle and the first
-        get the same result. Raises BadJob, UnknownModel or QueueUnavailable; submitting again is safe if the id is
-        one's own.
+        get the same result. The same holds for `idempotency_key`, any text of up to 255 characters that a retry
+        repeats, in place of an id; tenants have keys of their own. Raises BadJob, KeyReused (a BadJob: the key came
+        with another request before), UnknownModel or QueueUnavailable; submitting again is safe if id or key is one's
+        own.
         """
-        submission = self._prepare(prompt, fields)
-        (submitted,) = await self._outbox.submit([submission])
-        return Handle(self, submission.job.id, submitted)
+        job = self._job(prompt, fields)
+        if idempotency_key is not None:
+            if "id" in job.model_fields_set:
+                raise BadJob("idempotency_key: expected it in place of an id, got both")
+            key_id = job_id_of(idempotency_key, tenant=job.tags.get(TENANT_TAG, ""))
+            job = job.model_copy(update={"id": key_id})
+        (submitted,) = await self._outbox.submit([prepare(job, self.settings)])
+        if idempotency_key is None:
+            return Handle(self, job.id, submitted)
+        if submitted is not Submitted.QUEUED:
+            await refuse_another(self._redis, job.id, job.request_ref)
+        return Handle(self, job.id, submitted, job.request_ref)
 
     async def submit_many(self, prompts: Iterable[Prompt], /, **fields: Any) -> list[Handle]:
         """Queue any number of jobs, a thousand in a round trip; handles in the same order.
@@ -127,7 +147,7 @@ class Client:
         submissions: list[Submission] = []
         for number, prompt in enumerate(prompts, start=1):
             try:
-                submissions.append(self._prepare(prompt, fields))
+                submissions.append(prepare(self._job(prompt, fields), self.settings))
             except BadInput as problem:
                 raise BadJob(f"job {number}: {problem}") from None
             if number % _PREPARED_AT_A_TIME == 0:
@@ -140,15 +160,16 @@ class Client:
     async def ask(self, prompt: Prompt | None = None, /, *, timeout: Timeout = None, **fields: Any) -> Result:  # noqa: ASYNC109 - see `result`
         """Submit one job and return its result; in the interactive lane unless told otherwise.
 
-        With a `timeout` the job gets it as its deadline too, unless it has one: an answer that nobody waits for any
-        more is not asked for. A result is returned whatever its status; see `Result.ok`. Raises as `submit` and
-        `result` do.
+        With a `timeout` the job gets it as its deadline too, unless it has one or an `idempotency_key`: an answer that
+        nobody waits for any more, and nobody comes back for, is not asked for. A result is returned whatever its
+        status; see `Result.ok`. Raises as `submit` and `result` do.
         """
         if not isinstance(prompt, Job):
             beside = prompt if isinstance(prompt, Mapping) else {}
             if "lane" not in beside:
                 fields.setdefault("lane", Lane.INTERACTIVE)
-            if timeout is not None and "deadline" not in beside:
+            comes_back = fields.get("idempotency_key") is not None
+            if timeout is not None and "deadline" not in beside and not comes_back:
                 fields.setdefault("deadline", datetime.now(UTC) + timedelta(seconds=_seconds(timeout)))
         handle = await self.submit(prompt, **fields)
         return await handle.result(timeout)
@@ -203,9 +224,6 @@ class Client:
         for start in range(0, len(ids), _CANCELLED_AT_A_TIME):
             answers |= await self.queue.cancel(ids[start : start + _CANCELLED_AT_A_TIME])
         return answers
-
-    def _prepare(self, prompt: Prompt | None, fields: Mapping[str, Any]) -> Submission:
-        return prepare(self._job(prompt, fields), self.settings)
 
     def _job(self, prompt: Prompt | None, fields: Mapping[str, Any]) -> Job:
         match prompt:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from typing import Final
+
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def read_duration(text: str) -> timedelta:
+    """Return the duration that was written as 90s, 30m, 2h or 1d; a number alone is seconds. Raises ValueError."""
+    found = re.fullmatch(r"(\d{1,7}(?:\.\d+)?)([smhd]?)", text.strip())
+    length = timedelta(**{_UNITS[found[2] or "s"]: float(found[1])}) if found else timedelta(0)
+    if not length:
+        raise ValueError(f"expected a time such as 90s, 30m, 2h or 1d, got {text!r}")
+    return length
 
 
 def duration(of: timedelta) -> str:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from producers.durations import about, duration
 from producers.runs import Mean, Percentiles, Phase, RunProgress, RunSummary
+from promptmill.metrics import BUILT_IN
 from promptmill.results import Status
 
 LINE_EVERY: Final = timedelta(seconds=10)
@@ -152,18 +153,9 @@ def _durations(summary: RunSummary) -> Table:
 def _quality(quality: Mapping[str, Mean]) -> Table:
     table = _table("quality", "mean", "answers")
     for name, mean in quality.items():
-        value = f"{mean.value:.1%}" if name == "code_block" else f"{mean.value:,.2f}"
-        table.add_row(_QUALITY_NAMES.get(name, name), value, f"{mean.count:,}")
+        is_share = name in BUILT_IN and BUILT_IN[name].kind == "flag"
+        table.add_row(Text(name), f"{mean.value:.1%}" if is_share else f"{mean.value:,.2f}", f"{mean.count:,}")
     return table
-
-
-_QUALITY_NAMES: Final = {
-    "code_block": "answers with a code block",
-    "specific_examples": "specific examples",
-    "instruction_following": "instruction following",
-    "similarity": "similarity to the expected answer",
-    "words": "words",
-}
 
 
 def _errors(errors: Mapping[str, int]) -> Table:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from producers.client import Client, Prompt, Timeout
+from producers.idempotency import check_answer
 from producers.status import JobStatus
 from promptmill.errors import QueueUnavailable
 from promptmill.jobs import Lane
@@ -39,10 +40,15 @@ class SyncHandle:
     job_id: str
     submitted: Submitted
     """Whether it was queued now, was there already, or has ended already."""
+    request_ref: str | None = None
+    """Of a job with an idempotency key: the request that its answer must be to."""
 
     def result(self, timeout: Timeout = None) -> Result:
-        """Return the job's result as soon as it is there; see `Client.result`."""
-        return self.client.result(self.job_id, timeout)
+        """Return the job's result as soon as it is there; see `Handle.result`."""
+        result = self.client.result(self.job_id, timeout)
+        if self.request_ref is not None:
+            check_answer(result, self.request_ref)
+        return result
 
     def status(self) -> JobStatus:
         """Return where the job is; see `Client.status`."""
@@ -91,7 +97,7 @@ class SyncClient:
     def submit(self, prompt: Prompt | None = None, /, **fields: Any) -> SyncHandle:
         """Queue one job; see `Client.submit`."""
         handle = self._call(lambda client: client.submit(prompt, **fields))
-        return SyncHandle(self, handle.job_id, handle.submitted)
+        return SyncHandle(self, handle.job_id, handle.submitted, handle.request_ref)
 
     def submit_many(self, prompts: Iterable[Prompt], /, **fields: Any) -> list[SyncHandle]:
         """Queue any number of jobs; see `Client.submit_many`."""

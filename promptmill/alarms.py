@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -77,3 +77,8 @@ class Alarm:
     resolution: Resolution | None = None
     id: int | None = None
     """Given by the store."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the alarm as whoever is told of it gets it: times in UTC, no prompt and no answer."""
+        plain = asdict(self) | {"series": self.series._asdict()}
+        return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in plain.items()}

@@ -6,6 +6,11 @@ at once where the account is refused (key, billing, spend limit). While it is op
 the probe. Only its answer closes the breaker, and the class comes back to its rate by a ramp; whatever else becomes of
 it, the next interval has a probe of its own. So a probe that is lost, cancelled or never sent holds up nothing.
 
+What the API answers without asking the model (a request that is not valid) shows that it takes the account, and closes
+the breaker where that was refused; where the models are out the next probe goes at once.
+
+A worker that finds no connection while another one is answered is cut off by itself: that is no news of the provider.
+
 Whose fault a failure is shows when the job fails again: its own if, as its request was sent, the provider had answered
 requests that were sent after the failure before. In an outage nobody is answered, so an outage uses up no attempts.
 What a job to blame does is no news of the provider, and opens nothing. What fails although nothing else is left to show
@@ -67,6 +72,11 @@ class Breaker:
 
     answered: float = 0
     """When the newest of the answered requests was sent."""
+    answered_at: float = 0
+    answered_by: str = ""
+    """When the last answer came, and to which worker."""
+    others_at: float = 0
+    """When the last one came to any other worker."""
     answer_ms: float | None = None
     failures: int = 0
     failing_since: float = 0
@@ -87,13 +97,16 @@ class Breaker:
         """Whether nobody is sent but the probe."""
         return self.open_since is not None
 
-    def answer(self, job: Suspect, now: float) -> Breaker:
-        """Return the breaker after a request was answered."""
+    def answer(self, job: Suspect, now: float, *, worker: str) -> Breaker:
+        """Return the breaker after a request of `worker` was answered."""
         took = max(0.0, now - job.sent)
         smooth = took if self.answer_ms is None else self.answer_ms + (took - self.answer_ms) / SMOOTHING
         seen = replace(
             self,
             answered=max(self.answered, job.sent),
+            answered_at=now,
+            answered_by=worker,
+            others_at=self.others_at if worker == self.answered_by else self.answered_at,
             answer_ms=smooth,
             failures=0,
             failing_since=0,
@@ -101,6 +114,12 @@ class Breaker:
             retry_tat=self.retry_tat - (self.retry_step if job.failed_at else 0),
         )
         return seen.closed() if self.is_probe(job) else seen
+
+    def take(self, job: Suspect, now: float) -> Breaker:
+        """Return the breaker after the API dealt with a request without asking the model."""
+        if not self.is_probe(job):
+            return self
+        return self.closed() if self.parked else replace(self, probe_at=now)
 
     def closed(self) -> Breaker:
         """Return the breaker closed: everybody may go, as the budget allows."""
@@ -128,10 +147,20 @@ class Breaker:
         out_too_long = after.is_failing(now) and now - after.failing_since > outage_patience
         return after, blamed or out_too_long, opens
 
+    @property
+    def long_enough(self) -> float:
+        """For how long nobody must have been answered to mean anything."""
+        within = UNKNOWN_MS if self.answer_ms is None else self.answer_ms * TIMES_AN_ANSWER
+        return max(LEAST_MS, min(within, MOST_MS))
+
     def is_out(self, now: float) -> bool:
         """Whether so many failures, over such a time, mean that nobody is answered any more."""
-        within = UNKNOWN_MS if self.answer_ms is None else self.answer_ms * TIMES_AN_ANSWER
-        return self.failures >= ENOUGH and now - self.failing_since >= max(LEAST_MS, min(within, MOST_MS))
+        return self.failures >= ENOUGH and now - self.failing_since >= self.long_enough
+
+    def is_cut_off(self, worker: str, now: float) -> bool:
+        """Whether a worker that finds no connection is so by itself: another one was answered lately."""
+        others_at = self.others_at if worker == self.answered_by else self.answered_at
+        return bool(self.answered_by) and now - others_at <= self.long_enough
 
     def refuse(self, job: Suspect) -> bool:
         """Return whether the breaker opens by a refusal of the account, or stays open."""

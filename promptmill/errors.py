@@ -3,6 +3,7 @@
 PromptmillError
 ├── BadInput                what a caller handed in cannot be used; the message says what was expected
 │   ├── BadJob              a job that would be refused, found before it was queued
+│   │   └── KeyReused       an idempotency key that stands for another request
 │   ├── BadFile             a prompt file with lines that cannot be used
 │   └── BadSettings         a mistyped or impossible setting
 ├── Unavailable             something outside this process does not answer
@@ -30,6 +31,15 @@ class BadJob(BadInput):
     """A job that cannot be queued as it is."""
 
 
+class KeyReused(BadJob):
+    """An idempotency key that stands for another request already."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "idempotency_key: expected the request that it was used for before, got another; use a new key"
+        )
+
+
 class BadSettings(BadInput):
     """A setting that is unknown, malformed or impossible."""
 
@@ -51,6 +61,10 @@ class Unavailable(PromptmillError):  # noqa: N818
 
 class QueueUnavailable(Unavailable):
     """Redis does not answer."""
+
+
+class QueueFull(QueueUnavailable):
+    """Redis has no memory left: it takes no job in, and goes on with those that it has."""
 
 
 class StoreUnavailable(Unavailable):

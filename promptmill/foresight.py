@@ -4,8 +4,8 @@ The measure is budget time: the milliseconds that what a request costs takes to 
 dimension where that takes longest. Lanes share it as the claim script shares it out.
 
 What is not known is None, never a guess: nobody has set the limits, no worker is there, the provider is out, the
-budget is parked until its owner mends something, or a cap on spending holds the lane. It is taken for granted that
-nothing more comes in above a lane, and that nobody else begins or ceases to use the account.
+budget is parked until its owner mends something, the lane is paused or held by a cap on spending. It is taken for
+granted that nothing more comes in above a lane, and that nobody else begins or ceases to use the account.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Backlog:
     is_out: bool = False
     """Whether the provider answers nobody, or refuses the account: probes find out when that is over."""
     parked_lanes: frozenset[Lane] = frozenset()
-    """Those where a cap on spending is reached."""
+    """Those that are paused, or where a cap on spending is reached."""
     lanes: Mapping[Lane, LaneBacklog] = field(default_factory=lambda: dict.fromkeys(Lane, LaneBacklog()))
     learned: Mapping[str, Learned] = field(default_factory=dict)
     """By kind of prompt."""

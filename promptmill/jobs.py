@@ -17,6 +17,9 @@ from promptmill.errors import BadJob
 from promptmill.expectations import Expectation
 from promptmill.tracing import TRACEPARENT
 
+KIND_TAG: Final = "kind"
+"""The tag by which its owner says which prompts are alike; see `promptmill.queue.kind_of`."""
+
 MAX_ID_BYTES: Final = 256
 MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 """The Messages API's own limit: a larger body is answered with 413."""

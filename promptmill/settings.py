@@ -23,6 +23,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -32,8 +33,11 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from promptmill.actions import AlarmAction
+from promptmill.canaries.schedule import Interval
 from promptmill.caps import SpendCap
 from promptmill.errors import BadSettings
+from promptmill.grading import GradingSettings
 from promptmill.jobs import explain
 from promptmill.models import CLASS_LIMITS, START_TIER, Limits, UnknownModel, class_of
 
@@ -168,6 +172,8 @@ class Settings(BaseSettings):
     answered takes nothing of it."""
     connect_timeout: Seconds = timedelta(seconds=10)
     """Longest wait for a connection to the API."""
+    first_byte_timeout: Seconds = timedelta(seconds=120)
+    """Longest wait for the first byte of a streamed answer, the connection included: longer than `connect_timeout`."""
     read_timeout: Seconds = timedelta(seconds=120)
     """Longest silence within a streamed answer."""
     attempt_timeout: Seconds = timedelta(seconds=600)
@@ -181,6 +187,9 @@ class Settings(BaseSettings):
     """Quality metrics of your own, beside the built-in ones: each "module:attribute" names a `worker.quality.Metric`.
     What a plug-in is and may do: docs/guides/quality-plugins.md."""
 
+    grading: GradingSettings = Field(default_factory=GradingSettings)
+    """Answers that a model grades, by a job of the overnight lane each: `[grading]` in the file. Unset: none."""
+
     metrics_address: Annotated[str, _written(r".*:\d{1,5}", "HOST:PORT")] | None = None
     """HOST:PORT where a worker serves metrics for Prometheus at `/metrics`, all of its processes together; port 0: any
     free one, which the log names; unset: nowhere. They hold no prompts, but tell how much you spend."""
@@ -191,6 +200,18 @@ class Settings(BaseSettings):
     false_alarm_every: Positive = 100_000
     """Answers after which one false alarm about their quality is granted, whatever the number of metrics and series.
     A tenth of it notices changes about a sixth sooner."""
+
+    alarm_actions: tuple[AlarmAction, ...] = ()
+    """What is done when answers have become worse, and whom to tell of that, of spending and of outages:
+    `[[alarm_actions]]` in the file, JSON in the environment. See docs/guides/alarms.md. Give all workers the same."""
+
+    canaries: str | None = None
+    """Prompts with known good answers, sent to each model of `canary_models` in rounds: `starter`, the set that ships
+    with promptmill, or a file of your own; unset: none. Give all workers the same. docs/guides/canaries.md"""
+    canary_models: tuple[Annotated[str, _written(r"\S{1,100}", "the name of a model")], ...] = ()
+    """Models that canaries are sent to, as a list; unset: the one that prompts without a model are sent to."""
+    canary_every: Interval = timedelta(hours=1)
+    """Between two rounds: minutes that divide an hour, or hours that divide a day."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Of the worker's log: `debug`, `info` (a line a job), `warning` or `error`."""
@@ -215,9 +236,11 @@ class Settings(BaseSettings):
         "outage_patience",
         "fallback_after",
         "connect_timeout",
+        "first_byte_timeout",
         "read_timeout",
         "attempt_timeout",
         "keep_result",
+        "canary_every",
         mode="before",
     )
     @classmethod
@@ -254,6 +277,14 @@ class Settings(BaseSettings):
                     f"expected model_class to be one of {', '.join(sorted(known))}, got {cap.model_class!r}"
                 )
         return caps
+
+    @model_validator(mode="after")
+    def _the_grading_model_is_known(self) -> Self:
+        try:
+            self.class_of(self.grading.model)
+        except UnknownModel as problem:
+            raise ValueError(f"grading.model: {problem}") from None
+        return self
 
     @classmethod
     def settings_customise_sources(

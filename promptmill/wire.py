@@ -189,6 +189,37 @@ def pack_result(result: Result, *, queue: str, enqueued_at: datetime) -> bytes:
     )
 
 
+def pack_returned(
+    called: Envelope,
+    returned: Any,
+    *,
+    ok: bool,
+    job_id: str,
+    tries: int,
+    started_at: datetime,
+    finished_at: datetime,
+    queue: str,
+) -> bytes:
+    """Return what another arq function returned or raised, as arq keeps results; what JSON lacks is a failure."""
+    result = {
+        "t": tries,
+        "f": called.function,
+        "a": called.args,
+        "k": called.kwargs,
+        "et": int(called.enqueued_at.timestamp() * 1000),
+        "s": ok,
+        "r": returned,
+        "st": int(started_at.timestamp() * 1000),
+        "ft": int(finished_at.timestamp() * 1000),
+        "q": queue,
+        "id": job_id,
+    }
+    try:
+        return serialize(result)
+    except (TypeError, ValueError, RecursionError):
+        return serialize({**result, "s": False, "r": f"{type(returned).__name__} is not JSON"})
+
+
 def unpack_result(data: bytes) -> Result:
     """Return the result that `pack_result` wrote. Raises Unreadable."""
     try:

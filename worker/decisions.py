@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from promptmill.jobs import Job
 from promptmill.models import UnknownModel
-from promptmill.queue import Claim, Effect, Report, Standing
+from promptmill.queue import Claim, Effect, Reply, Report, Standing
 from promptmill.settings import Settings
 from worker.outcomes import Policy, Verdict
 
@@ -42,14 +42,14 @@ def report_on(
     policy: Policy, claim: Claim, *, retry_after: timedelta | None, settings: Settings, now: datetime
 ) -> Report | None:
     """Return what the fleet is to be told of an attempt that came to `policy`; None where it tells nothing."""
-    if policy.verdict not in {Verdict.RETRY, Verdict.WAIT, Verdict.PARK}:
+    effect = _effect(policy)
+    if effect is None:
         return None
-    # What one job may not do, others may: only a row of such refusals without an answer between tells of the account.
-    parks = policy.verdict is Verdict.PARK and not policy.personal
+    parks = effect is Effect.PARKS
     return Report(
         claim=claim,
         outcome=policy.name,
-        effect=Effect.PARKS if parks else Effect.TRIPS if policy.trips or policy.personal else Effect.NONE,
+        effect=effect,
         may_use_attempt=policy.personal or policy.verdict is Verdict.RETRY,
         probe_every=settings.spend_probe_interval if policy.monthly else settings.probe_interval,
         ends_at=_next_month(now) if policy.monthly else None,
@@ -60,6 +60,29 @@ def report_on(
     )
 
 
+def _effect(policy: Policy) -> Effect | None:
+    """Return what an outcome tells of its model class; None where there is nothing to report."""
+    match policy.verdict:
+        case Verdict.ANSWERED | Verdict.FINAL | Verdict.PAUSE:
+            return None
+        case Verdict.PARK:  # what one job may not do, others may: only a row of such refusals tells of the account
+            return Effect.TRIPS if policy.personal else Effect.PARKS
+        case Verdict.RETRY | Verdict.WAIT if not policy.trips:
+            return Effect.NONE
+        case Verdict.RETRY | Verdict.WAIT:
+            return Effect.UNREACHED if policy.unread else Effect.TRIPS
+
+
+def reply_of(policy: Policy) -> Reply:
+    """Return what the reply to a request that brought no result shows of the provider.
+
+    Nothing where it was refused for its rate: that is said without looking at it.
+    """
+    if policy.verdict is not Verdict.FINAL:
+        return Reply.NONE
+    return Reply.ANSWERED if policy.billed else Reply.TAKEN  # what is billed the model has seen
+
+
 def decide(
     policy: Policy,
     *,
@@ -68,14 +91,16 @@ def decide(
     claim: Claim,
     job: Job,
     settings: Settings,
+    stopped: Collection[str] = (),
     chance: Callable[[], float],
 ) -> Decision:
     """Return what is to be done with `job` after an attempt came to `policy`.
 
-    `standing` is what the fleet answered to the report. `chance` returns a number in [0, 1): backoff is spread over the
-    whole interval, so that jobs that failed together do not come back together.
+    `standing` is what the fleet answered to the report; `stopped` are models that no job falls back to. `chance`
+    returns a number in [0, 1): backoff is spread over the whole interval, so that jobs that failed together do not come
+    back together.
     """
-    onward = next_route(claim, job, settings) if policy.fallback else None
+    onward = next_route(claim, job, settings, stopped) if policy.fallback else None
     asked_to_wait = retry_after or policy.pause or timedelta(0)
     # Whoever asks for a wait is obeyed; another model need not wait for it.
     elsewhere = onward if asked_to_wait > settings.fallback_after else None
@@ -94,6 +119,8 @@ def decide(
         case Verdict.PAUSE:
             route = claim.route if elsewhere is None else elsewhere
             decision = GoBack(timedelta(0), uses_attempt=False, route=route, pause=asked_to_wait)
+        case Verdict.RETRY | Verdict.WAIT if standing.is_cut_off:
+            decision = GoBack(timedelta(0), uses_attempt=False, route=claim.route)  # another worker gets through
         case Verdict.RETRY | Verdict.WAIT:
             used_up = (job.max_attempts or settings.max_attempts) * (claim.route + 1)
             if policy.verdict is Verdict.RETRY and standing.to_blame:
@@ -128,9 +155,11 @@ def wait_for_newer_worker(age: timedelta) -> timedelta:
     return min(max(age, shortest), longest)
 
 
-def next_route(claim: Claim, job: Job, settings: Settings) -> int | None:
-    """Return the next fallback, passing over those without known limits here; None where there is none."""
+def next_route(claim: Claim, job: Job, settings: Settings, stopped: Collection[str] = ()) -> int | None:
+    """Return the next fallback, passing over those `stopped` or without known limits here; None where there is none."""
     for route in range(claim.route + 1, len(job.models)):
+        if job.models[route] in stopped:
+            continue
         with contextlib.suppress(UnknownModel):  # the producer's settings knew it, this worker's do not
             settings.class_of(job.models[route])
             return route

@@ -12,19 +12,22 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from promptmill.caps import NANO
+from promptmill.grading import grading_job
 from promptmill.jobs import Job
 from promptmill.pacing import Cost
-from promptmill.queue import Claim, Settlement, keys, kind_of
+from promptmill.queue import Claim, Reply, Settlement, Submission, keys, kind_of, prepare
 from promptmill.results import Attempt, DeadLetter, Failure, Result, Status, Usage
 from promptmill.settings import Settings
 from promptmill.store import Entry
 from promptmill.wire import pack_result
 from worker import events
+from worker.decisions import reply_of
 from worker.logs import where
-from worker.outcomes import POLICIES, Policy, Verdict
+from worker.outcomes import POLICIES, Policy, Sighting, Verdict
 from worker.pricing import cost_usd
 from worker.provider import Exchange
 from worker.quality import Answer, PlugIns, measure
+from worker.quality.tools import tool_calls_fit
 
 Made = TypeVar("Made")
 
@@ -68,6 +71,10 @@ class Ending:
     """The run that waits for it: not the result's own, where another run was answered before."""
     spent: Decimal | None = None
     """Of the result's cost, what nobody has counted yet."""
+    failed_with: Reply = Reply.NONE
+    grading: Submission | None = None
+    """The job that grades the answer. In the queue before this one leaves it: a worker that dies in between is followed
+    by one that finds the answer, and submits the same again."""
 
     @property
     def settlement(self) -> Settlement:
@@ -82,6 +89,7 @@ class Ending:
             used=self.used,
             cost_nano_usd=nano(result.cost_usd),
             spent_nano_usd=nano(self.spent),
+            failed_with=self.failed_with,
         )
 
 
@@ -96,6 +104,15 @@ class Endings:
         self._worker = worker
         self._now = now
         self._unpriced: set[str] = set()
+
+    def seen(self, work: Work, exchange: Exchange) -> Sighting:
+        """Return what was seen of an answer, and what only the request tells of it: whether tool calls fit."""
+        message = exchange.message
+        if message is None or message.get("stop_reason") != "tool_use":
+            return exchange.sighting
+        answer = Answer.from_message(message)
+        fit = self._spared(work, "tools", lambda: tool_calls_fit(answer, work.request))
+        return replace(exchange.sighting, tools_fit=fit)
 
     def attempt(self, work: Work, exchange: Exchange, policy: Policy) -> Attempt:
         """Return the record of one request."""
@@ -151,7 +168,8 @@ class Endings:
         )
         letter = self._letter(work.claim, result, failure, attempts=work.claim.attempts + 1, redrivable=True)
         used = used_by(work.claim, attempt, self._settings)
-        return self._ending(work, result, attempt.outcome, (result, letter), used=used, spent=attempt.cost_usd)
+        ending = self._ending(work, result, attempt.outcome, (result, letter), used=used, spent=attempt.cost_usd)
+        return replace(ending, failed_with=reply_of(POLICIES[attempt.outcome]))
 
     def without_answer(self, work: Work, status: Status, attempts: tuple[Attempt, ...], *, used: Cost | None) -> Ending:
         """Return the end of a job that was cancelled or expired."""
@@ -237,7 +255,16 @@ class Endings:
         spent: Decimal | None = None,
     ) -> Ending:
         keep = self._settings.keep_result if work.job.keep_result is None else work.job.keep_result
-        return Ending(work.claim, result, outcome, entries, keep, work.enqueued_at, used, work.job.run, spent)
+        grading = self._spared(work, "grading", lambda: self._grading(work.job, result))
+        return Ending(
+            work.claim, result, outcome, entries, keep, work.enqueued_at, used, work.job.run, spent, grading=grading
+        )
+
+    def _grading(self, job: Job, result: Result) -> Submission | None:
+        how = self._settings.grading
+        if not how.chooses(job, result):
+            return None
+        return prepare(grading_job(job, result, model=how.model, rubric=how.rubric), self._settings, now=self._now())
 
     def _spared(self, work: Work, what: str, make: Callable[[], Made]) -> Made | None:
         """Return what `make` returns, or None if it fails: what was paid for is kept, measured or not (I6)."""

@@ -13,7 +13,7 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from signal import Signals
@@ -22,23 +22,24 @@ from typing import Any, Final
 import orjson
 import structlog
 from arq.connections import ArqRedis, RedisSettings
-from arq.constants import abort_jobs_ss, keep_cronjob_progress
-from arq.cron import CronJob
-from arq.jobs import serialize_result
+from arq.constants import abort_jobs_ss
+from arq.cron import CronJob, cron
 from arq.worker import Function, Worker
 
 from promptmill.errors import PromptmillError, QueueUnavailable
+from promptmill.halts import Halts
 from promptmill.pacing import paces
-from promptmill.queue import Claim, Disposition, Queue, Settlement, keys
+from promptmill.queue import Claim, Claims, Queue, keys
 from promptmill.queue.connection import connect, redis_errors
-from promptmill.results import Status
 from promptmill.settings import Settings
 from promptmill.tasks import end
-from promptmill.wire import FUNCTION, Unreadable, deserialize, serialize, unpack_envelope
+from promptmill.wire import FUNCTION, deserialize, serialize
 from worker import events
-from worker.calls import Stopped, StopReason
+from worker.calls import StopReason
+from worker.functions import FunctionRunner, function_of
 from worker.leases import Lease, LeaseKeeper
 from worker.logs import where
+from worker.uplink import Uplink
 
 BEAT: Final = timedelta(seconds=0.5)
 """How often cron jobs and arq's abort requests are looked at; arq's own poll interval."""
@@ -52,7 +53,9 @@ class PacedWorker(Worker):
     """An arq worker that claims jobs by budget instead of polling a queue.
 
     `open_resources` makes everything that a running worker needs and returns how a claimed job is run; what it opened
-    is closed by the stack it was handed. `orphaned` tells whether whoever would stop this worker is gone.
+    is closed by the stack it was handed. `rounds` are cron jobs that every worker runs itself, once when it starts and
+    then at their times; any number of workers may have done so before. arq's own, `cron_jobs`, go through the queue,
+    where only a worker that has them can run them. `orphaned` tells whether whoever would stop this worker is gone.
     All attributes are used from the worker's own event loop only.
     """
 
@@ -66,6 +69,7 @@ class PacedWorker(Worker):
         ],
         functions: Sequence[Function] = (),
         cron_jobs: Sequence[CronJob] = (),
+        rounds: Sequence[CronJob] = (),
         redis_pool: ArqRedis,
         burst: bool = False,
         handle_signals: bool = True,
@@ -94,13 +98,22 @@ class PacedWorker(Worker):
         """Asked before each claim; true while the result store is away."""
         self.holds_answers: Callable[[], bool] = lambda: False
         """Asked before jobs are given up at the end; true while there are answers that are not in the store yet."""
+        self._rounds = rounds
+        self.tell: Callable[[str, Mapping[str, Any]], None] = lambda _event, _about: None
+        """Handed what is news to the whole fleet."""
+        self.halts = Halts()
+        """What was held back at the newest claim."""
         self._orphaned = orphaned
         self._settings = settings
         self._queue = queue
         self._open_resources = open_resources
+        self._others = FunctionRunner(
+            queue, timeout_s=self.job_timeout_s, keep_result=settings.keep_result, say_crash=self._say_crash
+        )
         self._configured: set[str] = set()
         self._claim_numbers = itertools.count(1)
         self._wake = asyncio.Event()
+        self.uplink = Uplink(longest_rest=settings.probe_interval, on_back=self._wake.set)
         self._stopping = False
         self._abandoning = False
         self._redis_is_away = False
@@ -196,6 +209,11 @@ class PacedWorker(Worker):
         if self.on_stop:
             self.on_stop(Signals(signum))
 
+    @property
+    def leaves_at_once(self) -> bool:
+        """Whether it was told a second time to stop."""
+        return self._abandoning
+
     def handle_sig_wait_for_completion(self, signum: Signals) -> None:
         """As `handle_sig`: arq calls this one where there is a grace period."""
         self.handle_sig(signum)
@@ -223,31 +241,53 @@ class PacedWorker(Worker):
                 # Leases may have run out meanwhile: they are renewed before this worker could take over its own jobs.
                 await self.leases.renew()
             asked_at = time.monotonic()
+            most = self.uplink.allows(free)  # none: somebody else is woken, and this worker not again
             claims = await self._queue.claim(
                 worker=self.name,
                 lease=self._settings.lease,
-                most=free,
+                most=most,
                 token_prefix=f"{self.name}.{next(self._claim_numbers)}",
                 caps=self._settings.caps,
             )
             for reached in claims.reached:
                 say = self._log.error if reached.cap.action == "park" else self._log.warning
                 say(events.SPEND_CAP_REACHED, **reached.to_log())
+                self.tell("spend_cap", reached.to_log())
+            self._hear_of(claims.halts)
             for claim in claims.jobs:
                 self._start(claim, asked_at)
             fresh = {claim.budget for claim in claims.jobs if claim.budget} - self._configured
             await self.configure(fresh | set(claims.unconfigured))
         except QueueUnavailable as error:
-            if not self._redis_is_away:
-                self._redis_is_away = True
-                self._log.error(events.REDIS_AWAY, error=str(error))
+            self._say_away(error)
             return AWAY_RETRY
         if self._redis_is_away:
             self._redis_is_away = False
             self._log.info(events.REDIS_BACK)
+        return self._until_next_claim(claims, most)
+
+    def _until_next_claim(self, claims: Claims, most: int) -> timedelta | None:
+        if self.uplink.is_cut_off and (most == 0 or claims.jobs):
+            if claims.jobs:
+                self.uplink.let_one()
+            return self.uplink.left()
         if claims.unconfigured or (claims.wait is None and len(self.tasks) < self.max_jobs):
             return timedelta(0)  # limits are known now, or slots came free while the claim was under way
         return claims.wait
+
+    def _say_away(self, error: QueueUnavailable) -> None:
+        if not self._redis_is_away:
+            self._redis_is_away = True
+            self._log.error(events.REDIS_AWAY, error=str(error))
+
+    def _hear_of(self, halts: Halts) -> None:
+        """Say which lanes are paused when that changes: who waits for this worker waits for them."""
+        before, self.halts = self.halts.lanes, halts
+        if paused := halts.lanes - before:
+            why = {f"{halt.by}: {halt.why}" for halt in halts.all if halt.what == "lane" and halt.name in paused}
+            self._log.warning(events.LANES_PAUSED, lanes=sorted(lane.value for lane in paused), why=sorted(why))
+        if resumed := before - halts.lanes:
+            self._log.info(events.LANES_RESUMED, lanes=sorted(lane.value for lane in resumed))
 
     async def configure(self, model_classes: set[str]) -> None:
         """Tell Redis the limits of `model_classes` as this process' settings have them."""
@@ -265,8 +305,12 @@ class PacedWorker(Worker):
 
     def _start(self, claim: Claim, asked_at: float) -> None:
         lease = self.leases.hold(claim, asked_at=asked_at)
-        function = self._function_of(claim)
-        work = self._run_function(function, lease) if function else self.functions[FUNCTION].coroutine(self.ctx, lease)
+        function = function_of(claim, self.functions)
+        work = (
+            self._others.run(function, lease, self.ctx)
+            if function
+            else self.functions[FUNCTION].coroutine(self.ctx, lease)
+        )
         task = asyncio.create_task(work)
         self.tasks[claim.token] = task
         task.add_done_callback(lambda done: self._ended(lease, done))
@@ -292,54 +336,7 @@ class PacedWorker(Worker):
         except QueueUnavailable:
             return False
 
-    # what else arq runs ----------------------------------------------------------------------------------------------
-
-    def _function_of(self, claim: Claim) -> Function | CronJob | None:
-        """Return the arq function that a stranger's job names, if it is one of this worker's and not ours."""
-        if claim.disposition is not Disposition.FOREIGN or claim.payload is None:
-            return None
-        try:
-            name = unpack_envelope(claim.payload).function
-        except Unreadable:
-            return None
-        return None if name == FUNCTION else self.functions.get(name)
-
-    async def _run_function(self, function: Function | CronJob, lease: Lease) -> None:
-        """Run a cron job or another arq function under our lease, and leave its result as arq does."""
-        claim = lease.claim
-        envelope = unpack_envelope(claim.payload or b"")
-        started = datetime.now(UTC)
-        ctx = {**self.ctx, "job_id": claim.job_id, "job_try": claim.number, "enqueue_time": envelope.enqueued_at}
-        timeout = self.job_timeout_s if function.timeout_s is None else function.timeout_s
-        status, result = Status.SUCCEEDED, None
-        try:
-            async with asyncio.timeout(timeout):
-                result = await lease.call.run(function.coroutine(ctx, *envelope.args, **envelope.kwargs))
-        except Stopped as stopped:
-            if stopped.reason is not StopReason.CANCELLED:
-                return  # somebody else runs it, or will when its lease has run out
-            status, result = Status.CANCELLED, asyncio.CancelledError()
-        except Exception as error:  # noqa: BLE001 - a function's failure is its result
-            status, result = Status.FAILED, error
-            self._say_crash(claim.job_id, error)
-        data = serialize_result(
-            function=function.name,
-            args=envelope.args,
-            kwargs=envelope.kwargs,
-            job_try=claim.number,
-            enqueue_time_ms=int(envelope.enqueued_at.timestamp() * 1000),
-            success=status is Status.SUCCEEDED,
-            result=result,
-            start_ms=int(started.timestamp() * 1000),
-            finished_ms=int(time.time() * 1000),
-            ref=f"{claim.job_id}:{function.name}",
-            queue_name=keys.QUEUE,
-            job_id=claim.job_id,
-            serializer=serialize,
-        )
-        # A cron job's result is what keeps other workers from running the same minute again.
-        keep = max(timedelta(seconds=keep_cronjob_progress), self._settings.keep_result)
-        await self._queue.settle([Settlement(claim, status, data or b"", keep)])
+    # beside the jobs -------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
         """Run what arq does at each poll: cron jobs, the health check, abort requests."""
@@ -347,9 +344,20 @@ class PacedWorker(Worker):
             await asyncio.sleep(BEAT.total_seconds())
             if not self._stopping and self._orphaned():
                 self.handle_sig(Signals.SIGTERM)  # whoever started this process is gone, and would have stopped it
-            with contextlib.suppress(QueueUnavailable), redis_errors():
-                await self._obey_aborts()
-                await self.heart_beat()
+            try:
+                with redis_errors():
+                    await self._obey_aborts()
+                    await self.heart_beat()
+                    await self._make_rounds(datetime.now(UTC))
+            except QueueUnavailable as error:
+                self._say_away(error)  # a worker without a free slot claims nothing, and would not notice
+
+    async def _make_rounds(self, now: datetime) -> None:
+        """Run the rounds that are due. One that fails is still due at the next beat."""
+        for job in self._rounds:
+            if job.next_run is None or job.next_run <= now:
+                await job.coroutine(self.ctx)
+                job.calculate_next(now)
 
     async def _obey_aborts(self) -> None:
         """Do what `arq.jobs.Job.abort` asks for."""
@@ -368,6 +376,7 @@ class PacedWorker(Worker):
                 "seen_at": datetime.now(UTC).isoformat(),
                 "running": len(self.tasks),
                 "free": self.max_jobs - len(self.tasks),
+                "cut_off": self.uplink.is_cut_off,
             }
             with contextlib.suppress(QueueUnavailable), redis_errors():
                 await self.pool.hset(keys.WORKERS, self.name, orjson.dumps(about).decode())  # type: ignore[misc]  # redis types both kinds of client alike
@@ -397,6 +406,17 @@ class PacedWorker(Worker):
                 lease.call.stop(StopReason.CANCELLED)
         else:
             self._wake.set()
+
+
+def at_each(period: timedelta, run: Callable[[], Awaitable[None]]) -> CronJob:
+    """Return the cron job that runs whenever a `period` of the day (UTC) begins: see `promptmill.canaries.schedule`."""
+
+    async def tick(ctx: dict[Any, Any], *args: Any, **kwargs: Any) -> None:  # noqa: ARG001 - as arq calls it
+        await run()
+
+    minutes = period // timedelta(minutes=1)
+    hours = set(range(0, 24, max(1, minutes // 60)))
+    return cron(tick, hour=hours, minute=set(range(0, 60, min(60, minutes))))
 
 
 def arq_pool(url: str) -> ArqRedis:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from signal import Signals
-from typing import Any
+from typing import Any, Final
 
 import click
 import structlog
 
 from promptmill.doctor import Level, check_redis, collect_redis
-from promptmill.errors import BadSettings
+from promptmill.errors import BadSettings, PromptmillError
 from promptmill.queue import Queue, keys
 from promptmill.results import Status
 from promptmill.settings import Settings
 from promptmill.store import ResultStore
 from promptmill.tasks import end
 from worker import events
-from worker.engine import PacedWorker, arq_pool, arq_redis_settings
+from worker.canaries import Canaries, load_canaries
+from worker.engine import PacedWorker, arq_pool, arq_redis_settings, at_each
 from worker.leases import Lease
 from worker.logs import configure_logs
+from worker.monitoring.acting import Acting
 from worker.monitoring.watcher import Watcher
 from worker.observer import Observer
 from worker.pipeline import Pipeline
@@ -29,6 +32,9 @@ from worker.provider import Provider
 from worker.quality import METRICS, PlugIns
 from worker.recorder import Recorder
 from worker.telemetry import exposition, make_meters, start_exporting
+
+LAST_LOOK: Final = timedelta(seconds=5)
+"""How long a worker that stops may take for the last answers and what follows from them; others find it later."""
 
 
 def build_worker(
@@ -43,15 +49,19 @@ def build_worker(
 
     Where there is no result store it makes one, or refuses to begin.
 
-    Raises BadSettings where they name no Redis, no key, or a plug-in that cannot be had.
+    Raises BadSettings where they name no Redis, no key, or a plug-in that cannot be had, and BadFile for canaries that
+    cannot be used.
     """
     if settings.redis_url is None:
         raise BadSettings("redis_url: expected PROMPTMILL_REDIS_URL; `promptmill worker` brings a Redis of its own")
     if settings.anthropic_api_key is None:
         raise BadSettings("no API key: set ANTHROPIC_API_KEY")
     plug_ins = PlugIns.load(settings.quality_plugins)
+    canary_set = load_canaries(settings)
     pool = arq_pool(settings.redis_url)
     queue = Queue(pool)
+    canaries = Canaries(queue, settings, canary_set)
+    rounds = [] if settings.canaries is None else [at_each(settings.canary_every, canaries.send_round)]
 
     async def open_resources(
         worker: PacedWorker, stack: contextlib.AsyncExitStack
@@ -64,6 +74,8 @@ def build_worker(
         worker.holds_answers = lambda: recorder.holds_answers
         observer = Observer(queue, settings)
         stack.push_async_callback(observer.close)
+        acting = Acting(store, queue, settings.alarm_actions, more_canaries=canaries.send_more)
+        worker.tell = acting.hear
         pipeline = Pipeline(
             settings=settings,
             recorder=recorder,
@@ -73,6 +85,9 @@ def build_worker(
             worker=worker.name,
             plug_ins=plug_ins,
             meters=make_meters(settings.metrics_address),
+            uplink=worker.uplink,
+            halts=lambda: worker.halts,
+            tell=acting.hear,
         )
         stack.callback(_say_stopped, worker, pipeline)
         if settings.traces:
@@ -82,8 +97,10 @@ def build_worker(
             (*METRICS, *plug_ins.metrics),
             name=worker.name,
             false_alarm_every=settings.false_alarm_every,
+            tell=acting.poke,
         )
-        stack.push_async_callback(end, asyncio.create_task(watcher.keep()))
+        watching = [asyncio.create_task(helper.keep()) for helper in (watcher, acting)]
+        stack.push_async_callback(_watch_the_last, worker, watcher, acting, watching)
         await worker.configure({settings.class_of(settings.model)})
         await _say_what_redis_may_lose(settings.redis_url or "")
         return pipeline.run
@@ -92,11 +109,25 @@ def build_worker(
         settings,
         queue,
         open_resources=open_resources,
+        rounds=rounds,
         redis_pool=pool,
         burst=burst,
         handle_signals=handle_signals,
         orphaned=orphaned,
     )
+
+
+async def _watch_the_last(
+    worker: PacedWorker, watcher: Watcher, acting: Acting, tasks: Sequence[asyncio.Task[None]]
+) -> None:
+    """Look at the answers that came since the last look, before the worker leaves: nobody else may come after it."""
+    await end(*tasks)
+    if worker.leaves_at_once:
+        return
+    with contextlib.suppress(PromptmillError, TimeoutError):
+        async with asyncio.timeout(LAST_LOOK.total_seconds()):
+            await watcher.finish()
+            await acting.step()
 
 
 async def _say_what_redis_may_lose(url: str) -> None:

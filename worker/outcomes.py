@@ -47,6 +47,10 @@ class Wire(StrEnum):
     """No connection: nothing was sent."""
     TLS = "tls"
     """The connection could not be secured: nothing was sent."""
+    SILENT = "silent"
+    """Sent, perhaps billed, and not one byte of the stream came in time."""
+    STALLED = "stalled"
+    """A stream that began and fell silent."""
     TIMEOUT = "timeout"
     """Sent, perhaps billed, and not answered in time."""
     CUT = "cut"
@@ -78,6 +82,8 @@ class Sighting:
     complete: bool = True
     """Of a stream: whether `message_stop` came."""
     retry_after: timedelta | None = None
+    tools_fit: bool | None = None
+    """Of a Message that calls tools: whether its calls fit the tools of the request; None where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,16 @@ class Policy:
 
 _ROWS: Final = (
     Policy("succeeded", Blame.NOBODY, Verdict.ANSWERED, "answered"),
+    # Answers of which something is to be known; what was received and paid for is not asked for again (I6)
+    Policy("cut_at_max_tokens", Blame.NOBODY, Verdict.ANSWERED, "answered as far as max_tokens went: raise it"),
+    Policy("context_full", Blame.NOBODY, Verdict.ANSWERED, "answered as far as the model's context window went"),
+    Policy("turn_paused", Blame.NOBODY, Verdict.ANSWERED, "answered in part: send it back, and the model goes on"),
+    Policy(
+        "unfit_tool_input",
+        Blame.NOBODY,
+        Verdict.ANSWERED,
+        "answered with a tool call that does not fit the tools of the request",
+    ),
     # What the API says
     Policy(
         "rate_limited",
@@ -162,10 +178,44 @@ _ROWS: Final = (
     Policy("overloaded", Blame.PROVIDER, Verdict.WAIT, "the API is overloaded", fallback=True, trips=True),
     # What the network does
     Policy("connection_failed", Blame.NETWORK, Verdict.WAIT, "no connection to the API", unread=True, trips=True),
+    Policy(
+        "redirected",
+        Blame.NETWORK,
+        Verdict.WAIT,
+        "sent on to another address, which is not followed: check ANTHROPIC_BASE_URL, and what is between here and it",
+        unread=True,
+        trips=True,
+    ),
     Policy("tls_failed", Blame.NETWORK, Verdict.WAIT, "no secure connection to the API", unread=True, trips=True),
+    Policy(
+        "no_first_byte",
+        Blame.NETWORK,
+        Verdict.RETRY,
+        "a streamed answer did not begin in time",
+        fallback=True,
+        billed=True,
+        trips=True,
+    ),
+    Policy(
+        "stalled",
+        Blame.NETWORK,
+        Verdict.RETRY,
+        "a streamed answer fell silent",
+        fallback=True,
+        billed=True,
+        trips=True,
+    ),
     Policy("timed_out", Blame.NETWORK, Verdict.RETRY, "no answer in time", fallback=True, billed=True, trips=True),
     Policy("cut_off", Blame.NETWORK, Verdict.RETRY, "the connection broke during the answer", billed=True, trips=True),
     Policy("interrupted", Blame.OURS, Verdict.WAIT, "this worker was stopped during the call", billed=True),
+    Policy(
+        "foreign_error",
+        Blame.NETWORK,
+        Verdict.RETRY,
+        "an error that is not the API's: a proxy or another server answered",
+        unread=True,
+        trips=True,
+    ),
     # A 200 that is no answer
     Policy("empty_body", Blame.PROVIDER, Verdict.RETRY, "status 200 with an empty body", billed=True, trips=True),
     Policy(
@@ -208,11 +258,10 @@ _ANSWERED_WITHOUT_CONTENT: Final = {"tool_use", "pause_turn", "stop_sequence"}
 """Stop reasons that explain why a Message may have no content."""
 
 _BY_STATUS: Final[Mapping[int, str]] = {
-    400: "invalid_request",
     401: "bad_key",
     402: "billing_problem",
     403: "not_permitted",
-    404: "not_found",
+    407: "connection_failed",
     408: "request_timeout",
     409: "conflict",
     413: "too_large",
@@ -221,6 +270,8 @@ _BY_STATUS: Final[Mapping[int, str]] = {
     504: "gateway_timeout",
     529: "overloaded",
 }
+"""What a status says by itself. Others below 500 that come without a type are not the API's: to take a proxy's 404 for
+final would make a dead letter of every job."""
 _BY_ERROR_TYPE: Final[Mapping[str, str]] = {
     "invalid_request_error": "invalid_request",
     "authentication_error": "bad_key",
@@ -239,6 +290,8 @@ _RULES: Final[tuple[tuple[str, Callable[[Sighting], bool]], ...]] = (
     ("internal_error", lambda s: s.wire is Wire.BUG),
     ("connection_failed", lambda s: s.wire is Wire.NOT_CONNECTED),
     ("tls_failed", lambda s: s.wire is Wire.TLS),
+    ("no_first_byte", lambda s: s.wire is Wire.SILENT),
+    ("stalled", lambda s: s.wire is Wire.STALLED),
     ("timed_out", lambda s: s.wire is Wire.TIMEOUT),
     ("cut_off", lambda s: s.wire is Wire.CUT),
     ("spend_limit_reached", lambda s: s.wire is Wire.ERROR and s.error_code in _SPEND_CODES),
@@ -253,6 +306,10 @@ _RULES: Final[tuple[tuple[str, Callable[[Sighting], bool]], ...]] = (
     ("incomplete_message", lambda s: s.wire is Wire.BODY and not _is_complete(s.body)),
     ("refused", lambda s: s.wire is Wire.BODY and s.body["stop_reason"] == "refusal"),
     ("empty_answer", lambda s: s.wire is Wire.BODY and _is_empty(s.body)),
+    ("cut_at_max_tokens", lambda s: s.wire is Wire.BODY and s.body["stop_reason"] == "max_tokens"),
+    ("context_full", lambda s: s.wire is Wire.BODY and s.body["stop_reason"] == "model_context_window_exceeded"),
+    ("turn_paused", lambda s: s.wire is Wire.BODY and s.body["stop_reason"] == "pause_turn"),
+    ("unfit_tool_input", lambda s: s.wire is Wire.BODY and s.tools_fit is False),
     ("succeeded", lambda s: s.wire is Wire.BODY),
 )
 
@@ -275,9 +332,15 @@ def _name_of_error(sighting: Sighting) -> str:
     status = sighting.status_code or 0
     if name := _BY_STATUS.get(status):
         return name
-    if 500 <= status <= 599:
-        return "server_error"
-    return "invalid_request" if 400 <= status <= 499 else "unrecognised"
+    match status // 100:
+        case 3:
+            return "redirected"
+        case 4:
+            return "foreign_error" if sighting.error_type is None else "invalid_request"
+        case 5:
+            return "server_error"
+        case _:
+            return "unrecognised"
 
 
 def _is_message(body: Any) -> bool:
@@ -288,6 +351,7 @@ def _is_complete(message: Mapping[str, Any]) -> bool:
     usage = message.get("usage")
     return (
         isinstance(message.get("stop_reason"), str)
+        and bool(message["stop_reason"])
         and isinstance(usage, Mapping)
         and isinstance(usage.get("output_tokens"), int)
     )

@@ -12,16 +12,17 @@ from typing import Any, Final
 import structlog
 
 from promptmill.errors import BadInput, LeaseLost
+from promptmill.halts import Halts
 from promptmill.jobs import Job
 from promptmill.lines import job_from_line
-from promptmill.queue import Claim, Disposition, Snooze, Standing, expected_cost, prepare
+from promptmill.queue import Claim, Disposition, Settled, Snooze, Standing, expected_cost, prepare
 from promptmill.results import Attempt, Status
 from promptmill.settings import Settings
 from promptmill.store import AttemptRecord
 from promptmill.wire import Envelope, TooNew, Unreadable, job_fields, unpack_envelope, unpack_job
 from worker import events
 from worker.calls import Stopped, StopReason
-from worker.decisions import GoBack, decide, next_route, report_on, wait_for_newer_worker
+from worker.decisions import GoBack, decide, next_route, reply_of, report_on, wait_for_newer_worker
 from worker.endings import NOTHING_SENT, Ending, Endings, Work, interrupted_attempt, nano, used_by
 from worker.leases import Lease
 from worker.outcomes import POLICIES, Policy, Verdict, classify
@@ -29,6 +30,7 @@ from worker.provider import Provider
 from worker.quality import PlugIns
 from worker.recorder import Recorder
 from worker.telemetry import Meters, NoMeters, span_of_job, span_of_request, tell_attempt
+from worker.uplink import Uplink
 
 _ENDED_BY: Final = {Disposition.CANCELLED: Status.CANCELLED, Disposition.EXPIRED: Status.EXPIRED}
 
@@ -44,7 +46,8 @@ class Tally:
 class Pipeline:
     """Runs claimed jobs. One for a worker process; `run` is called once for each claim, many at a time.
 
-    `hear` is handed the headers of every answer as soon as they come.
+    `hear` is handed the headers of every answer as soon as they come; `halts` tells what the newest claim did,
+    and `tell` is handed what is news to the whole fleet.
     """
 
     def __init__(
@@ -58,6 +61,9 @@ class Pipeline:
         worker: str,
         plug_ins: PlugIns | None = None,
         meters: Meters | None = None,
+        uplink: Uplink | None = None,
+        halts: Callable[[], Halts] = Halts,
+        tell: Callable[[str, Mapping[str, Any]], None] = lambda _event, _about: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -68,6 +74,9 @@ class Pipeline:
         self._ensure_lease = ensure_lease
         self._endings = Endings(settings, worker=worker, now=now, plug_ins=plug_ins)
         self._meters = meters or NoMeters()
+        self._uplink = uplink or Uplink()
+        self._halts = halts
+        self._tell = tell
         self._now = now
         self._chance = chance
         self._log = structlog.get_logger()
@@ -112,7 +121,7 @@ class Pipeline:
             return self._endings.without_answer(read, status, await self._attempts_before(claim), used=NOTHING_SENT)
         if claim.lost >= self._settings.max_lost_leases:
             return self._endings.given_up(read, await self._attempts_before(claim))
-        if claim.disposition is Disposition.REROUTE:
+        if claim.disposition is Disposition.REROUTE or self._is_stopped(read):
             await self._reroute(read)
             return None
         return await self._adopt(read) if claim.disposition is Disposition.FOREIGN else read
@@ -161,8 +170,13 @@ class Pipeline:
 
     async def _reroute(self, work: Work) -> None:
         """Give the job back for the next model that it may ask; no request was sent."""
-        claim, job = work.claim, work.job
-        route = next_route(claim, job, self._settings)
+        claim, job, halts = work.claim, work.job, self._halts()
+        route = next_route(claim, job, self._settings, halts.fallbacks)
+        if route is None and claim.route > 0:
+            route = 0  # the fallback that it waited for was stopped: it waits for the model that it asked first
+        if route is None and next_route(claim, job, self._settings) is not None:
+            await self._recorder.give_back(Snooze(claim, sent=False, used=NOTHING_SENT, halted=halts.version))
+            return
         if route is None:  # this worker knows the limits of none: another one may, after a while
             wait = self._settings.probe_interval
             await self._recorder.give_back(Snooze(claim, wait=wait, sent=False, used=NOTHING_SENT))
@@ -170,6 +184,10 @@ class Pipeline:
         changed = self._rerouted(job, claim, route)
         await self._recorder.give_back(Snooze(claim, sent=False, used=NOTHING_SENT, **changed))
         self._log.info(events.JOB_REROUTED, job=job.id, model=work.request["model"], next=job.models[route])
+
+    def _is_stopped(self, work: Work) -> bool:
+        """Whether a job waited for a fallback that was stopped meanwhile."""
+        return work.claim.route > 0 and work.request["model"] in self._halts().fallbacks
 
     async def _attempt(self, work: Work, lease: Lease) -> None:
         with span_of_job(work.job, lease.claim):
@@ -183,20 +201,23 @@ class Pipeline:
                 exchange = await lease.call.run(
                     self._provider.send(work.request, job_id=work.job.id, hear=partial(self._hear, claim))
                 )
-                policy = classify(exchange.sighting)
+                policy = classify(self._endings.seen(work, exchange))
                 attempt = self._endings.attempt(work, exchange, policy)
                 tell_attempt(span, attempt, exchange.message)
         except Stopped as stopped:
             await self._stopped(work, lease, stopped, started_at)
             return
         self._meters.attempted(attempt, lane=claim.lane)
+        standing = await self._report(claim, policy, exchange.sighting.retry_after)
+        self._uplink.note(cut_off=standing.is_cut_off, started_at=exchange.started_at)
         decision = decide(
             policy,
             retry_after=exchange.sighting.retry_after,
-            standing=await self._report(claim, policy, exchange.sighting.retry_after),
+            standing=standing,
             claim=claim,
             job=work.job,
             settings=self._settings,
+            stopped=self._halts().fallbacks,
             chance=self._chance,
         )
         if isinstance(decision, GoBack):
@@ -215,14 +236,19 @@ class Pipeline:
         if standing.is_news:
             parks = policy.verdict is Verdict.PARK
             say = self._log.error if parks else self._log.warning
-            say(
-                events.BUDGET_PARKED if parks else events.BREAKER_OPENED,
-                model_class=claim.budget,
-                outcome=policy.name,
-                says=policy.says,
-                probe_s=_seconds(report.probe_every),
-            )
+            news = {
+                "model_class": claim.budget,
+                "outcome": policy.name,
+                "says": policy.says,
+                "probe_s": _seconds(report.probe_every),
+            }
+            say(events.BUDGET_PARKED if parks else events.BREAKER_OPENED, **news)
+            self._tell("parked" if parks else "outage", news)
         return standing
+
+    def _say_closed(self, settled: Settled, claim: Claim) -> None:
+        if settled is Settled.GOES_ON:
+            self._log.info(events.BREAKER_CLOSED, model_class=claim.budget)
 
     async def _stopped(self, work: Work, lease: Lease, stopped: Stopped, started_at: datetime) -> None:
         """Deal with a call that was not awaited to its end."""
@@ -248,11 +274,13 @@ class Pipeline:
         await self._ensure_lease(lease)
         if ending.entries:
             await self._recorder.record(*ending.entries)
+        if ending.grading is not None:
+            await self._recorder.submit(ending.grading)
         result = ending.result
-        if not await self._recorder.settle(ending.settlement):
+        settled = await self._recorder.settle(ending.settlement)
+        if settled is Settled.LEASE_LOST:
             raise LeaseLost(result.job_id)
-        if ending.claim.probe and result.ok and ending.entries:
-            self._log.info(events.BREAKER_CLOSED, model_class=ending.claim.budget)
+        self._say_closed(settled, ending.claim)
         self.tally.ended[result.status] += 1
         self._meters.ended(result, fell_back=ending.claim.route > 0)
         self._log.info(
@@ -285,11 +313,12 @@ class Pipeline:
             sent=attempt is not None,
             used=NOTHING_SENT if attempt is None else used_by(claim, attempt, self._settings),
             spent_nano_usd=0 if attempt is None else nano(attempt.cost_usd),
+            reply=reply_of(policy),
             **self._rerouted(job, claim, decision.route),
         )
         if decision.pause is not None:
             self._say_pause(claim.budget, policy, decision.pause)
-        await self._recorder.give_back(snooze, pause=decision.pause, reason=policy.name)
+        self._say_closed(await self._recorder.give_back(snooze, pause=decision.pause, reason=policy.name), claim)
         self.tally.returned += 1
         self._log.info(
             events.JOB_WENT_BACK,

@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 
 import structlog
 
-from promptmill.errors import BadInput, QueueUnavailable, StoreUnavailable
-from promptmill.queue import Claim, Queue, Report, Settlement, Snooze, Standing, Submission
+from promptmill.errors import BadInput, QueueFull, QueueUnavailable, StoreUnavailable
+from promptmill.queue import Claim, Queue, Report, Settled, Settlement, Snooze, Standing, Submission
 from promptmill.results import Attempt, Result
 from promptmill.store import Entry, ResultStore
 from worker import events
@@ -45,7 +45,7 @@ class Recorder:
         self._waiting_for_store = 0
         self._rows: Batcher[tuple[Entry, ...], BadInput | None] = Batcher(self._record_batch, most=MOST_ROWS)
         self._lookups: Batcher[str, Result | None] = Batcher(self._finished_batch, most=MOST_ROWS)
-        self._settlements: Batcher[Settlement, bool] = Batcher(self._settle_batch, most=MOST_ROWS)
+        self._settlements: Batcher[Settlement, Settled] = Batcher(self._settle_batch, most=MOST_ROWS)
 
     @property
     def store_is_away(self) -> bool:
@@ -76,15 +76,15 @@ class Recorder:
         found = await self._with_store(lambda: self._store.attempts([job_id]))
         return found.get(job_id, ())
 
-    async def settle(self, settlement: Settlement) -> bool:
-        """Take an ended job out of Redis; whether the lease still stood."""
+    async def settle(self, settlement: Settlement) -> Settled:
+        """Take an ended job out of Redis; what became of that."""
         return await self._settlements.put(settlement)
 
-    async def give_back(self, snooze: Snooze, *, pause: timedelta | None = None, reason: str = "") -> None:
+    async def give_back(self, snooze: Snooze, *, pause: timedelta | None = None, reason: str = "") -> Settled:
         """Return a job to the queue, after its budget was told to rest for `pause`. Raises LeaseLost."""
         if pause is not None:
             await self._with_redis(lambda: self._queue.block(snooze.claim.budget, pause, reason, refused=snooze.claim))
-        await self._with_redis(lambda: self._queue.snooze(snooze))
+        return await self._with_redis(lambda: self._queue.snooze(snooze))
 
     async def report(self, report: Report) -> Standing:
         """Tell the fleet of a request that came to nothing. Raises LeaseLost."""
@@ -93,6 +93,13 @@ class Recorder:
     async def adopt(self, claim: Claim, submission: Submission) -> None:
         """Take a job in that an arq client enqueued. Raises LeaseLost."""
         await self._with_redis(lambda: self._queue.adopt(claim, submission))
+
+    async def submit(self, submission: Submission) -> None:
+        """Queue a job that follows from an answer. A Redis without memory goes without: the answer shall free some."""
+        try:
+            await self._with_redis(lambda: self._queue.submit([submission]), gives_way=True)
+        except QueueFull:
+            self._log.warning(events.GRADING_SKIPPED, job=submission.job.id)
 
     async def close(self) -> None:
         """Give up whatever still waits for the store or for Redis: whoever handed it in is gone."""
@@ -114,17 +121,20 @@ class Recorder:
         found = await self._with_store(lambda: self._store.finished(job_ids))
         return [found.get(job_id) for job_id in job_ids]
 
-    async def _settle_batch(self, settlements: Sequence[Settlement]) -> list[bool]:
+    async def _settle_batch(self, settlements: Sequence[Settlement]) -> list[Settled]:
         # Those that went through before a connection broke answer "lease lost" the second time: harmless, since
         # their rows are committed.
         return await self._with_redis(lambda: self._queue.settle(settlements))
 
-    async def _with_redis(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _with_redis(self, call: Callable[[], Awaitable[Answer]], *, gives_way: bool = False) -> Answer:
+        """Wait until Redis is back; what `gives_way` does not wait until it has memory, and raises QueueFull."""
         tries = 0
         while True:
             try:
                 return await call()
-            except QueueUnavailable:
+            except QueueUnavailable as error:
+                if gives_way and isinstance(error, QueueFull):
+                    raise
                 await self._sleep(_pause(tries))
                 tries += 1
 

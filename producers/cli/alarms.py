@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from producers.cli.console import print_json, terminal
 from producers.cli.options import load_settings
+from promptmill.actions import ActionRecord
 from promptmill.alarms import Alarm, AlarmState, Resolution
 from promptmill.errors import BadInput
 from promptmill.store import ResultStore
@@ -35,7 +35,7 @@ def alarms(context: click.Context, resolved: bool, limit: int, as_json: bool) ->
         return
     found = asyncio.run(_list(resolved=resolved, limit=limit))
     if as_json:
-        print_json([_as_json(alarm) for alarm in found])
+        print_json([alarm.to_json() for alarm in found])
     elif found:
         terminal().print(_table(found))
     else:
@@ -45,8 +45,9 @@ def alarms(context: click.Context, resolved: bool, limit: int, as_json: bool) ->
 @alarms.command()
 @id_argument
 def show(alarm_id: int) -> None:
-    """Print one alarm with its evidence as JSON: before and after, what else moved, ids of examples."""
-    print_json(_as_json(asyncio.run(_load(alarm_id))))
+    """Print one alarm with its evidence as JSON: before and after, what else moved, ids of examples, what was done."""
+    alarm, actions = asyncio.run(_load(alarm_id))
+    print_json({**alarm.to_json(), "actions": [record.to_json() for record in actions]})
 
 
 @alarms.command()
@@ -63,7 +64,8 @@ def ack(alarm_id: int) -> None:
 def resolve(alarm_id: int, accept: bool) -> None:  # noqa: FBT001 - click's way
     """End an alarm: the answers to come are compared with the same baseline, from zero.
 
-    With --accept a new baseline is learned from the next 400 answers instead.
+    With --accept a new baseline is learned from the next 400 answers instead. What the alarm holds back, a lane or a
+    fallback, goes on within seconds.
     """
     resolution = Resolution.ACCEPTED if accept else Resolution.DISMISSED
     asyncio.run(_resolve(alarm_id, resolution))
@@ -94,12 +96,13 @@ async def _list(*, resolved: bool, limit: int) -> list[Alarm]:
         return await store.watching.alarms(resolved=resolved, limit=limit)
 
 
-async def _load(alarm_id: int) -> Alarm:
+async def _load(alarm_id: int) -> tuple[Alarm, list[ActionRecord]]:
     async with await ResultStore.open(load_settings().store) as store:
         alarm = await store.watching.alarm(alarm_id)
+        actions = await store.acting.of_alarms([alarm_id])
     if alarm is None:
         raise BadInput(f"alarm {alarm_id}: no such alarm; `promptmill alarms --all` lists them")
-    return alarm
+    return alarm, actions
 
 
 async def _acknowledge(alarm_id: int) -> None:
@@ -134,8 +137,3 @@ def _table(found: list[Alarm]) -> Table:
 
 def _mean(shown: Mapping[str, Any], side: str) -> str:
     return f"{shown[side]['mean']:.4g}" if side in shown else ""
-
-
-def _as_json(alarm: Alarm) -> dict[str, Any]:
-    plain = asdict(alarm) | {"series": alarm.series._asdict()}
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in plain.items()}

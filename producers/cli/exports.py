@@ -16,32 +16,20 @@ from typing import Any, BinaryIO, Final, Protocol
 import orjson
 
 from promptmill.errors import BadInput, MissingExtra
+from promptmill.metrics import BUILT_IN
 from promptmill.results import Result, Usage
 
 _ROWS_A_GROUP: Final = 1_000
 """Parquet is written in groups of so many rows; that many answers are held in memory."""
 
+_TYPES: Final = {"flag": "bool", "amount": "float64", "score": "float64"}
 _QUALITY: Final = {
-    "chars": "int64",
-    "words": "int64",
-    "code_block": "bool",
-    "code_parses": "bool",
-    "specific_examples": "int64",
-    "instruction_following": "float64",
-    "similarity": "float64",
-    "token_f1": "float64",
-    "tool_calls": "int64",
-    "tool_calls_fit": "bool",
-    "truncated": "bool",
-    "refusal": "bool",
-    "hedging": "float64",
-    "compression": "float64",
-    "distinct_trigrams": "float64",
-    "stray_script": "bool",
-    "broken_text": "bool",
-    "grade": "float64",
+    name: "int64" if declared.whole else _TYPES[declared.kind]
+    for name, declared in BUILT_IN.items()
+    if name != "output_tokens"  # a column of the usage already
 }
-"""The built-in metrics have columns of their own; plug-ins and instructions stand in `quality`, as JSON, with them."""
+"""The built-in metrics have columns of their own; plug-ins and instructions stand in `quality`, as JSON, with them: a
+column that is there today and not tomorrow would break whoever reads the files one after the other."""
 
 _USAGE: Final = tuple(field.name for field in fields(Usage))
 

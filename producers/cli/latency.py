@@ -29,7 +29,8 @@ def latency(since: float, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Show exact percentiles of how long answers took, by model and lane, from the result store.
 
     queue: from submit, or the time a job was due, to its first request. first byte: from sending to the first byte, of
-    answers that were streamed. whole: from sending to the last byte. Of the attempt that was answered.
+    answers that were streamed. whole: from sending to the last byte. Of the attempt that was answered; canaries, which
+    are short, are left out.
     """
     rows = asyncio.run(_read(datetime.now(UTC) - timedelta(hours=since)))
     if as_json:

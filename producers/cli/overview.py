@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from producers.finish import run_time_left
 from promptmill.caps import SpendCap
 from promptmill.foresight import lane_left
+from promptmill.halts import Halts
 from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS, MS_PER_MINUTE
 from promptmill.queue import Queue, keys
@@ -116,6 +117,8 @@ class Overview:
     workers: tuple[WorkerView, ...]
     runs: tuple[RunView, ...]
     """Those that changed last, the newest first."""
+    halts: Halts
+    """Lanes that are paused, and models that are not used as fallbacks."""
     spend: Mapping[str, str]
     """What was spent in the present hour and day, as Redis has it; see promptmill.caps."""
 
@@ -124,6 +127,7 @@ class Overview:
         runs = [{**asdict(run), "open": run.open, "cost_usd": str(run.cost_usd)} for run in self.runs]
         whole = asdict(self)
         del whole["spend"]  # what there is to know of it stands in the caps
+        whole["halts"] = whole["halts"]["all"]
         return {**whole, "runs": runs}
 
 
@@ -148,6 +152,7 @@ async def read_overview(redis: Redis, *, runs: int, caps: Sequence[SpendCap] = (
             budgets=budgets,
             workers=await _workers(redis, now),
             runs=await _runs(queue, now, runs, caps),
+            halts=await queue.halts(now.timestamp() * 1000),
             spend=await queue.spend(),
         )
 

@@ -35,6 +35,7 @@ Examples:
 @click.option("--lane", type=click.Choice([lane.value for lane in Lane]), help="Of one lane.")
 @click.option("--model", metavar="NAME", help="Which this model answered, as the provider names it.")
 @click.option("--tag", metavar="NAME=VALUE", help="With this tag.")
+@click.option("--canaries", is_flag=True, help="Those of canaries, too.")
 @click.option(
     "--for-claude-code", is_flag=True, help="Rewrite the words that make Claude Code reason at length, and list them."
 )
@@ -66,6 +67,7 @@ def results(
         "lane": given["lane"],
         "model": given["model"],
         "tag": None if tag is None else _name_and_value(tag),
+        "canaries": given["canaries"],
         "in_input_order": given["in_order"],
     }
     with nullcontext(sys.stdout.buffer) if out is None else whole_file(out) as stream:

@@ -1,16 +1,27 @@
-"""`promptmill resume`: let budgets go on that are parked, paused or out."""
+"""`promptmill resume`: let budgets go on that are parked, paused or out, lanes that are paused, fallbacks not used."""
 
 from __future__ import annotations
 
 import asyncio
 import difflib
+from dataclasses import dataclass
 
 import click
 
 from producers.cli.options import load_settings
-from producers.cli.overview import BudgetView, read_overview
+from producers.cli.overview import BudgetView, Overview, read_overview
 from producers.cli.queue_address import reachable_queue
+from promptmill.halts import Halt
+from promptmill.jobs import Lane
 from promptmill.queue import Queue, connect
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    budgets: list[BudgetView]
+    lifted: list[Halt]
+    kept: list[Halt]
+    """What is still held back, since nobody named it."""
 
 
 @click.command(
@@ -18,39 +29,59 @@ from promptmill.queue import Queue, connect
 Examples:
   promptmill resume
   promptmill resume haiku-5-5
+  promptmill resume overnight
 """
 )
-@click.argument("model_classes", nargs=-1, metavar="[CLASS]...")
-def resume(model_classes: tuple[str, ...]) -> None:
-    """Let a budget go on at once: all of them, or those of the model classes that are named.
+@click.argument("names", nargs=-1, metavar="[CLASS|LANE|MODEL]...")
+def resume(names: tuple[str, ...]) -> None:
+    """Let what is held back go on at once: budgets, lanes, fallbacks.
 
-    For when what was wrong is mended: the key, the billing, a spend limit, or the provider is back. Without it one
-    request at every interval finds out by itself. What is not mended is refused again, and so parked again.
+    Without a name every budget goes on. For when what was wrong is mended: the key, the billing, a spend limit, or the
+    provider is back. Without it one request at every interval finds out by itself. What is not mended is refused again,
+    and so parked again.
+
+    A lane that `promptmill pause` or an alarm paused, and a model that an alarm keeps from being used as a fallback, go
+    on when they are named.
     """
     with reachable_queue(load_settings()) as address:
-        resumed = asyncio.run(_resume(address.url, model_classes))
-    for budget in resumed:
+        done = asyncio.run(_resume(address.url, names))
+    for budget in done.budgets:
         click.echo(f"{budget.name} goes on (it was kept back: {budget.out_because or budget.blocked_because})")
-    if not resumed:
+    for halt in done.lifted:
+        goes_on = f"lane {halt.name} goes on" if halt.what == "lane" else f"{halt.name} is used as a fallback again"
+        click.echo(f"{goes_on} (held back by {halt.by}: {halt.why or 'no reason given'})")
+    if not done.budgets and not done.lifted:
         click.echo("nothing is parked, paused or out")
+    for name in dict.fromkeys(halt.name for halt in done.kept):
+        click.echo(f"still held back: {name} (`promptmill resume {name}`)")
 
 
-async def _resume(url: str, model_classes: tuple[str, ...]) -> list[BudgetView]:
+async def _resume(url: str, names: tuple[str, ...]) -> _Done:
     redis = connect(url)
     try:
-        budgets = {budget.name: budget for budget in (await read_overview(redis, runs=0)).budgets}
-        for name in model_classes:
-            if name not in budgets:
-                near = difflib.get_close_matches(name, budgets, n=1)
-                hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(budgets) or 'none'}"
-                raise click.UsageError(f"no budget of model class {name!r}{hint}")
+        queue = Queue(redis)
+        overview = await read_overview(redis, runs=0)
+        _refuse_unknown(names, overview)
         kept_back = [
             budget
-            for budget in budgets.values()
-            if (budget.out_since or budget.blocked_until) and (not model_classes or budget.name in model_classes)
+            for budget in overview.budgets
+            if (budget.out_since or budget.blocked_until) and (not names or budget.name in names)
         ]
         for budget in kept_back:
-            await Queue(redis).resume(budget.name)
-        return kept_back
+            await queue.resume(budget.name)
+        lifted = [halt for halt in overview.halts.all if halt.name in names]
+        for halt in lifted:
+            await queue.lift(halt.what, halt.name, by=halt.by)
+        kept = [] if names else list(overview.halts.all)
+        return _Done(kept_back, lifted, kept)
     finally:
         await redis.aclose()
+
+
+def _refuse_unknown(names: tuple[str, ...], overview: Overview) -> None:
+    known = {*(budget.name for budget in overview.budgets), *(halt.name for halt in overview.halts.all)}
+    for name in names:
+        if name not in known and name not in set(Lane):
+            near = difflib.get_close_matches(name, [*sorted(known), *Lane], n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join([*sorted(known), *Lane])}"
+            raise click.UsageError(f"no budget of model class {name!r}, nor a lane{hint}")

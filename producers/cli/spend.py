@@ -11,14 +11,12 @@ from typing import Any, Final
 import click
 from rich.table import Table
 
+from producers.cli.charts import Axis, bars
 from producers.cli.console import print_json, terminal
 from producers.cli.options import load_settings
 from promptmill.store import ResultStore, Spend
 from promptmill.store.aggregates import Grouping
 
-_HOUR: Final = timedelta(hours=1)
-_BARS: Final = " ▁▂▃▄▅▆▇█"
-_CHART_WIDTH: Final = 48
 _FIGURES: Final = ("requests", "tokens in", "cached", "out", "USD", "USD an hour", "most in one")
 
 
@@ -85,9 +83,12 @@ def _table(rows: Sequence[Spend], by: str, now: datetime, hours: float) -> Table
 
 
 def _figures(rows: Sequence[Spend], now: datetime, hours: float) -> list[str]:
+    axis = Axis(now, hours)
     by_hour: dict[datetime, Decimal] = {}
+    places = [Decimal(0)] * axis.count
     for row in rows:
         by_hour[row.hour] = by_hour.get(row.hour, Decimal(0)) + row.cost_usd
+        places[axis.place(row.hour)] += row.cost_usd
     cost = _cost(rows)
     return [
         f"{sum(row.requests for row in rows):,}",
@@ -97,32 +98,8 @@ def _figures(rows: Sequence[Spend], now: datetime, hours: float) -> list[str]:
         f"{cost:,.4f}",
         f"{cost / Decimal(hours):,.4f}",
         f"{max(by_hour.values()):,.4f}",
-        chart(_places(by_hour, now, hours)),
+        bars(places),
     ]
-
-
-def _places(by_hour: dict[datetime, Decimal], now: datetime, hours: float) -> list[Decimal]:
-    """Return what was spent in each place of the chart: an hour, or several where there are more than it is wide."""
-    first = _floor(now - timedelta(hours=hours))
-    count = (_floor(now) - first) // _HOUR + 1
-    together = -(-count // _CHART_WIDTH)
-    places = [Decimal(0)] * -(-count // together)
-    for hour, cost in by_hour.items():
-        places[min((hour - first) // _HOUR // together, len(places) - 1)] += cost  # a clock elsewhere may be ahead
-    return places
-
-
-def chart(values: Sequence[Decimal]) -> str:
-    """Return a bar for each value, the highest full; one that is not nothing can be seen."""
-    highest = max(values)
-    if not highest:
-        return _BARS[0] * len(values)
-    steps = len(_BARS) - 1
-    return "".join(_BARS[0 if not value else max(1, round(value / highest * steps))] for value in values)
-
-
-def _floor(time: datetime) -> datetime:
-    return time.replace(minute=0, second=0, microsecond=0)
 
 
 def _cost(rows: Iterable[Spend]) -> Decimal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -17,6 +18,7 @@ from producers.cli.queue_address import QueueAddress, reachable_queue
 from producers.durations import about
 from promptmill.caps import SpendCap
 from promptmill.errors import PromptmillError
+from promptmill.halts import Halts
 from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS
 from promptmill.queue import connect
@@ -41,9 +43,10 @@ def status(as_json: bool, runs: int) -> None:  # noqa: FBT001 - click's way
     A job is ready (in its lane; goes when there is budget), waiting (until a time), or leased (a worker runs it). A
     budget's debt is how long it takes until it is full again; it is blocked while everybody waits for the provider, and
     out while the provider answers nobody or refuses the account: one request at every interval then finds out whether
-    that is over (`promptmill resume` lets all go on at once). A worker that has said nothing for 15 s is gone: its jobs
-    come due by themselves. The time left is that of what is there now, as if nothing more came in; it is unknown
-    without a worker, while a budget is parked or out, and where a cap on spending is reached.
+    that is over (`promptmill resume` lets all go on at once). A lane that is paused sends nothing until it is resumed,
+    and what is held back says by whom. A worker that has said nothing for 15 s is gone: its jobs come due by
+    themselves. The time left is that of what is there now, as if nothing more came in; it is unknown without a worker,
+    while a budget is parked or out, and where a cap on spending is reached.
     """
     settings = load_settings()
     with reachable_queue(settings) as address:
@@ -100,8 +103,10 @@ def _show(
     if overview.to_be_ended:
         console.print(f"{overview.to_be_ended:,} of the ready ones are cancelled or expired and need no request")
     if overview.budgets:
-        console.print(_lanes(overview.budgets))
+        console.print(_lanes(overview.budgets, overview.halts.lanes))
         console.print(_budgets(overview.budgets, overview.at))
+    if overview.halts.all:
+        console.print(_halts(overview.halts, overview.at))
     if caps:
         console.print(_caps(caps, overview.at))
     if overview.workers:
@@ -121,14 +126,15 @@ def _table(title: str, texts: tuple[str, ...], figures: tuple[str, ...]) -> Tabl
     return table
 
 
-def _lanes(budgets: tuple[BudgetView, ...]) -> Table:
+def _lanes(budgets: tuple[BudgetView, ...], paused: Collection[str]) -> Table:
     columns = tuple(name for lane in Lane for name in (lane.value, "time left"))
     table = _table("Ready, by lane", ("model class",), columns)
     for budget in budgets:
         cells = []
         for lane in Lane:
             left = budget.time_left_ms[lane]
-            cells += [f"{budget.lanes[lane]:,}", "" if left == 0 else _about(left)]
+            told = "paused" if lane in paused else _about(left)
+            cells += [f"{budget.lanes[lane]:,}", "" if left == 0 else told]
         table.add_row(budget.name, *cells)
     return table
 
@@ -162,6 +168,20 @@ def _blocked(budget: BudgetView, now: datetime) -> str:
         if budget.next_probe is not None:
             said.append(f"next probe in {_span(budget.next_probe - now)}")
     return ", ".join(said)
+
+
+def _halts(halts: Halts, now: datetime) -> Table:
+    table = _table("Held back", ("what", "by", "why"), ("since", "until"))
+    for halt in halts.all:
+        table.add_row(
+            f"lane {halt.name}" if halt.what == "lane" else f"fallback to {halt.name}",
+            halt.by,
+            halt.why,
+            f"{_span(now - halt.since)} ago",
+            "resumed" if halt.until is None else f"in {_span(halt.until - now)}",
+            style="yellow",
+        )
+    return table
 
 
 def _caps(caps: list[tuple[SpendCap, Decimal]], now: datetime) -> Table:

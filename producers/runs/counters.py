@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from promptmill.halts import Halts
 from promptmill.queue import keys
 from promptmill.queue.connection import redis_errors
 
@@ -43,8 +44,10 @@ class Spent:
         )
 
 
-async def read_counters(redis: Redis, run: str, model_classes: Iterable[str]) -> tuple[Spent, str | None]:
-    """Return what the jobs of `run` have used, and why their budgets are blocked, if one is for more than moments.
+async def read_counters(
+    redis: Redis, run: str, model_classes: Iterable[str], lanes: Collection[str]
+) -> tuple[Spent, str | None]:
+    """Return what the jobs of `run` have used, and what holds them back: budgets, if for more than moments, and lanes.
 
     Raises QueueUnavailable.
     """
@@ -54,9 +57,14 @@ async def read_counters(redis: Redis, run: str, model_classes: Iterable[str]) ->
             pipeline.hmget(keys.RUN + run, ["input_tokens", "output_tokens", "cost_nano_usd"])
             for model_class in classes:
                 pipeline.hmget(keys.BUDGET + model_class, ["blocked_until", "reason"])
-            counted, *blocks = await pipeline.execute()
+            pipeline.hgetall(keys.HALTS)
+            counted, *blocks, halted = await pipeline.execute()
     tokens_in, tokens_out, nano = (int(value or 0) for value in counted)
     held = [text for name, block in zip(classes, blocks, strict=True) if (text := _held(name, *block))]
+    halts = Halts.read(halted, time.time() * 1000).all
+    held += [
+        f"lane {one.name} is paused by {one.by}: {one.why}" for one in halts if one.what == "lane" and one.name in lanes
+    ]
     return Spent(tokens_in, tokens_out, nano * _NANO), "; ".join(held) or None
 
 

@@ -12,10 +12,12 @@ from typing import Any, Final
 
 from producers.files import Problem
 from producers.runs.quantiles import Quantiles
+from promptmill.metrics import BUILT_IN
 from promptmill.results import Result, Status, Usage
 
 _COUNTED: Final = tuple(name for name in Usage.__dataclass_fields__ if name.endswith("_tokens"))
-_METRICS: Final = ("code_block", "specific_examples", "instruction_following", "similarity", "words")
+
+_ORDER: Final = {name: place for place, name in enumerate(BUILT_IN)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,8 @@ class RunSummary:
     """Of the attempt that was answered; None without answers."""
     queue_time: Percentiles | None
     quality: Mapping[str, Mean]
-    """`code_block` (share of answers with one), `specific_examples`, `instruction_following`, `similarity`, `words`.
-    A metric that no answer has is missing."""
+    """The means of all metrics, plug-ins included; of a flag that is the share of answers that have it. A metric that
+    no answer has is missing."""
     errors: Mapping[str, int]
     """Failures by name, the most frequent first."""
     budget_per_minute: float
@@ -142,8 +144,7 @@ class SummaryCollector:
             queue_time=_percentiles(self._queue_time),
             quality={
                 name: Mean(self._sums[name] / self._measured[name], self._measured[name])
-                for name in _METRICS
-                if self._measured[name]
+                for name in sorted(self._measured, key=_place)
             },
             errors=dict(self._errors.most_common()),
             budget_per_minute=budget_per_minute,
@@ -153,8 +154,7 @@ class SummaryCollector:
         )
 
     def _take_quality(self, quality: Mapping[str, Any]) -> None:
-        for name in _METRICS:
-            value = quality.get(name)
+        for name, value in quality.items():
             if isinstance(value, int | float):
                 self._sums[name] += value  # type: ignore[assignment]  # Counter adds floats as well
                 self._measured[name] += 1
@@ -172,6 +172,11 @@ class SummaryCollector:
         if self._first is None or self._last is None or self._first == self._last:
             return None
         return (self._sent - 1) * (timedelta(minutes=1) / (self._last - self._first))
+
+
+def _place(metric: str) -> tuple[int, str]:
+    """Sort built-in metrics as they are declared, then plug-ins by name."""
+    return _ORDER.get(metric, len(_ORDER)), metric
 
 
 def _percentiles(of: Quantiles) -> Percentiles | None:

@@ -66,6 +66,7 @@ class Teller:
         self._queue = queue
         self._demand = demand
         self._model_classes = demand.model_classes
+        self._lanes = {part.lane for part in demand.parts}
         self._budget = budget
         self._caps = caps
         self._skipped = skipped
@@ -88,12 +89,14 @@ class Teller:
         """Start counting from what the store says was spent before. Raises QueueUnavailable."""
         self.done_before = self._done
         self._before = self._spent = spent
-        self._counted_before, self._blocked = await read_counters(self._queue.redis, self._run, self._model_classes)
+        self._counted_before, self._blocked = await read_counters(
+            self._queue.redis, self._run, self._model_classes, self._lanes
+        )
         self._meter.note(self._done, self._loop.time())
 
     async def look(self) -> None:
         """Read what has been spent since, and now and then look ahead. Raises QueueUnavailable."""
-        counted, self._blocked = await read_counters(self._queue.redis, self._run, self._model_classes)
+        counted, self._blocked = await read_counters(self._queue.redis, self._run, self._model_classes, self._lanes)
         self._spent = self._before + counted.since(self._counted_before)
         if self._loop.time() >= self._look_ahead_at:
             await self._look_ahead()

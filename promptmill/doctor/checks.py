@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-from promptmill.doctor.facts import Facts, LimitFacts, PackageFacts, RedisFacts, StoreFacts
+from promptmill.doctor.facts import CanaryFacts, Facts, LimitFacts, PackageFacts, RedisFacts, StoreFacts
 
 
 class Level(StrEnum):
@@ -46,6 +46,7 @@ def diagnose(facts: Facts) -> list[Finding]:
         *_check_store(facts.store, facts.redis),
         _check_key(facts),
         *_check_limits(facts.limits, facts.unknown_models),
+        *_check_canaries(facts.canaries),
         _check_disk(facts),
         *_check_packages(facts),
     ]
@@ -214,6 +215,16 @@ def _check_limits(limits: tuple[LimitFacts, ...], unknown_models: tuple[str, ...
             sources = "; ".join(f"{dimension}: {source}" for dimension, source in of.sources.items())
             findings.append(Finding(Level.OK, subject, f"{figures} ({sources})"))
     return findings
+
+
+def _check_canaries(of: CanaryFacts | None) -> list[Finding]:
+    if of is None:
+        return []
+    if of.error is not None:
+        advice = "mend the set or the setting: workers do not start; promptmill canaries check FILE says more"
+        return [Finding(Level.FAIL, "canaries", of.error, advice)]
+    says = f"{of.count} of {of.name} every {of.every.total_seconds() / 60:g} minutes, to {', '.join(of.models)}"
+    return [Finding(Level.OK, "canaries", says)]
 
 
 def _check_disk(facts: Facts) -> Finding:

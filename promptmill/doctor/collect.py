@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from promptmill.doctor.facts import ASSUMED, Facts, LimitFacts, PackageFacts, RedisFacts, StoreFacts
+from promptmill.canaries.rounds import models_asked
+from promptmill.canaries.sets import load
+from promptmill.doctor.facts import ASSUMED, CanaryFacts, Facts, LimitFacts, PackageFacts, RedisFacts, StoreFacts
 from promptmill.errors import PromptmillError
 from promptmill.models import UnknownModel
 from promptmill.queue import connect
@@ -56,6 +58,7 @@ async def collect(settings: Settings, *, embedded: bool, redis_error: str | None
         python=platform.python_version(),
         promptmill=metadata.version("promptmill"),
         packages=tuple(PackageFacts(name, extra, _version(name)) for name, extra in OPTIONAL),
+        canaries=_canaries(settings),
     )
 
 
@@ -139,6 +142,19 @@ async def _write_error(store: Any) -> str | None:
     except PromptmillError as error:
         return str(error)
     return None
+
+
+def _canaries(settings: Settings) -> CanaryFacts | None:
+    if settings.canaries is None:
+        return None
+    models = models_asked(settings)
+    try:
+        for model in models:
+            settings.class_of(model)
+        found = load(settings.canaries, max_tokens=settings.max_tokens)
+    except PromptmillError as error:
+        return CanaryFacts(settings.canaries, error=str(error))
+    return CanaryFacts(found.name, len(found.canaries), models, settings.canary_every)
 
 
 def _limits(settings: Settings) -> tuple[tuple[LimitFacts, ...], tuple[str, ...]]:

@@ -81,6 +81,18 @@ class PackageFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryFacts:
+    """The set of canaries that the settings name."""
+
+    name: str
+    count: int = 0
+    models: tuple[str, ...] = ()
+    every: timedelta = timedelta(0)
+    error: str | None = None
+    """What is wrong with the set, or with a model that it is sent to."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that was looked at."""
 
@@ -99,3 +111,5 @@ class Facts:
     python: str
     promptmill: str
     packages: tuple[PackageFacts, ...] = field(default=())
+    canaries: CanaryFacts | None = None
+    """None: none are to be sent."""

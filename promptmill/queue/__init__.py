@@ -1,6 +1,6 @@
 """The queue in Redis: one typed method for each script."""
 
-from promptmill.queue.claims import Claim, Claims, Disposition, Renewal, Settlement, Snooze
+from promptmill.queue.claims import Claim, Claims, Disposition, Renewal, Reply, Settled, Settlement, Snooze
 from promptmill.queue.connection import connect
 from promptmill.queue.queue import Queue, Submitted
 from promptmill.queue.report import Effect, Report, Standing
@@ -13,7 +13,9 @@ __all__ = [
     "Effect",
     "Queue",
     "Renewal",
+    "Reply",
     "Report",
+    "Settled",
     "Settlement",
     "Snooze",
     "Standing",

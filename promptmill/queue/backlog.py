@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from promptmill.foresight import NOTHING, Backlog, LaneBacklog, Learned, Work
+from promptmill.halts import Halts
 from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS, LEAST_FACTOR, Budget, Pace, Ramp
 from promptmill.queue.records import read_record
@@ -15,7 +16,7 @@ _LANES: Final = tuple(Lane)
 
 def read_backlog(model_class: str, answer: list[Any]) -> Backlog:
     """Return what the script answered for `model_class`."""
-    stored_now, stored_budget, stored_learned, free, job, (*lanes, soon, later) = answer
+    stored_now, stored_budget, stored_learned, halts, free, job, (*lanes, soon, later) = answer
     now, budget = float(stored_now), _texts(stored_budget)
     learned = {kind: known for kind, entry in _texts(stored_learned).items() if (known := Learned.read(entry))}
     ready, running, ages = dict.fromkeys(Lane, NOTHING), dict.fromkeys(Lane, NOTHING), 0.0
@@ -39,6 +40,7 @@ def read_backlog(model_class: str, answer: list[Any]) -> Backlog:
         reason=budget.get("reason"),
         is_out="open_since" in budget,
         free_slots=bool(free),
+        parked_lanes=Halts.read(dict(zip(halts[::2], halts[1::2], strict=True)), now).lanes,
         lanes={lane: LaneBacklog(ready[lane], running[lane]) for lane in Lane},
         learned=learned,
         mean_age_ms=ages / under_way if under_way else None,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from typing import Any, Final
 
 from promptmill.caps import CapReached
+from promptmill.halts import Halts
 from promptmill.jobs import Lane
 from promptmill.pacing import Charge, Cost
 from promptmill.results import Status
@@ -26,6 +27,27 @@ class Disposition(StrEnum):
     EXPIRED = "expired"
     FOREIGN = "foreign"
     """An arq client enqueued it: adopt it, or bury it if it cannot be read."""
+
+
+class Reply(StrEnum):
+    """What the reply to a request shows of the provider, whatever it is worth to the job."""
+
+    NONE = ""
+    ANSWERED = "answered"
+    """The model answered, if not with what was asked for: an open breaker closes."""
+    TAKEN = "taken"
+    """The API dealt with the request without asking the model: it does not refuse the account, and whether models
+    answer the next probe finds out at once."""
+
+
+class Settled(IntEnum):
+    """What became of a settlement."""
+
+    LEASE_LOST = 0
+    """Somebody else runs the job: nothing was written."""
+    DONE = 1
+    GOES_ON = 2
+    """Likewise, and the reply to its request closed the open breaker of its model class."""
 
 
 class Renewal(Enum):
@@ -79,6 +101,8 @@ class Claims:
     jobs: tuple[Claim, ...]
     reached: tuple[CapReached, ...]
     """Caps of which nobody was told before in their hour or day."""
+    halts: Halts
+    """What is held back just now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +120,15 @@ class Settlement:
     cost_nano_usd: int = 0
     spent_nano_usd: int = 0
     """What of the cost counts towards caps now: that of the last attempt. Those before went back with a snooze."""
+    failed_with: Reply = Reply.NONE
+    """Of a job that failed: what the reply to its last request shows. One that succeeded was answered."""
+
+    @property
+    def reply(self) -> Reply:
+        """What the request that was sent under this claim shows; nothing where its answer was in the store already."""
+        if self.status is not Status.SUCCEEDED:
+            return self.failed_with
+        return Reply.ANSWERED if self.used is not None and self.used.requests > 0 else Reply.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +147,9 @@ class Snooze:
     cost: Cost | None = None
     spent_nano_usd: int = 0
     """What the request cost."""
+    reply: Reply = Reply.NONE
+    halted: int = 0
+    """Where no other model was left for it: the version of the halts that left none."""
 
 
 def key_of(job_id: str) -> bytes:

@@ -21,14 +21,14 @@ from redis.exceptions import (
     TimeoutError,  # noqa: A004
 )
 
-from promptmill.errors import BadSettings, QueueUnavailable
+from promptmill.errors import BadSettings, QueueFull, QueueUnavailable
 
 CONNECT_TIMEOUT: Final = timedelta(seconds=5)
 REPLY_TIMEOUT: Final = timedelta(seconds=10)
 """A frozen server must not freeze a worker: after this the call fails, and is made again by whoever needs it."""
 
 _PASSWORD_OPTION: Final = re.compile(r"([?&]password=)[^&]*", re.IGNORECASE)
-_TAKES_NO_WRITES: Final = ("OOM ", "READONLY", "LOADING", "MISCONF", "UNBLOCKED", "BUSY ", "NOREPLICAS", "MASTERDOWN")
+_TAKES_NO_WRITES: Final = ("READONLY", "LOADING", "MISCONF", "UNBLOCKED", "BUSY ", "NOREPLICAS", "MASTERDOWN")
 _AWAY: Final = (ConnectionError, TimeoutError, BusyLoadingError, OSError)
 
 
@@ -78,7 +78,8 @@ def redis_errors() -> Iterator[None]:
         raise QueueUnavailable(f"Redis does not answer: {type(error).__name__}: {error}") from error
     except ResponseError as error:
         # A script that meets a full or read-only server may report it inside its own error.
-        refused = isinstance(error, (OutOfMemoryError, ReadOnlyError))
-        if refused or any(sign in str(error) for sign in _TAKES_NO_WRITES):
+        if isinstance(error, OutOfMemoryError) or "OOM " in str(error):
+            raise QueueFull(f"Redis does not take writes: {error}") from error
+        if isinstance(error, ReadOnlyError) or any(sign in str(error) for sign in _TAKES_NO_WRITES):
             raise QueueUnavailable(f"Redis does not take writes: {error}") from error
         raise

@@ -12,6 +12,7 @@
 | `promptmill:tenants:<budget>:<lane>` | hash | tenant to the order of its newest job in that lane (see lua/_turns.lua); at most 10,000 and what one call adds | kept |
 | `promptmill:learned:<model class>` | hash | kind of prompt to the means of its answers (see lua/_learned.lua); at most 1,000 | kept |
 | `promptmill:spend` | hash | model class and lane to what was spent in the present hour and day; which caps were told of (see lua/_spend.lua) | kept |
+| `promptmill:halts` | hash | lanes that are paused and models that are not used as fallbacks, since when, until when and why (see lua/_halts.lua) | lifted, or over |
 | `promptmill:idle` | sorted set | workers with free slots; score: when each comes back by itself (ms) | worker |
 | `promptmill:workers` | hash | worker id to what it last said of itself, JSON | worker |
 | `promptmill:run:<run>` | hash | jobs submitted and ended by status, tokens, cost in nano-USD; when it will be done, as whoever follows it last said, or which of its jobs are answered last | 30 days after the last change |
@@ -38,6 +39,7 @@ BUDGETS: Final = "promptmill:budgets"
 TENANTS: Final = "promptmill:tenants:"
 LEARNED: Final = "promptmill:learned:"
 SPEND: Final = "promptmill:spend"
+HALTS: Final = "promptmill:halts"
 IDLE: Final = "promptmill:idle"
 WORKERS: Final = "promptmill:workers"
 RUN: Final = "promptmill:run:"

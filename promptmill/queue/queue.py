@@ -18,10 +18,11 @@ from redis.asyncio import Redis
 from promptmill.caps import NANO, CapReached, SpendCap, parked_lanes
 from promptmill.errors import LeaseLost
 from promptmill.foresight import Backlog
+from promptmill.halts import Halts, What, halt_field
 from promptmill.pacing import DIMENSIONS, Charge, Pace, Reading
 from promptmill.queue import keys, scripts
 from promptmill.queue.backlog import read_backlog
-from promptmill.queue.claims import LANES, Claim, Claims, Renewal, Settlement, Snooze, key_of, read_claim
+from promptmill.queue.claims import LANES, Claim, Claims, Renewal, Settled, Settlement, Snooze, key_of, read_claim
 from promptmill.queue.connection import redis_errors
 from promptmill.queue.report import Report, Standing
 from promptmill.queue.submission import Submission
@@ -37,6 +38,7 @@ SAMPLE: Final = 500
 """Records that are read to tell what all that is queued will cost: about a millisecond of Redis' time."""
 
 _OK: Final = b"OK"
+_SETTLED: Final = {b"LEASE_LOST": Settled.LEASE_LOST, _OK: Settled.DONE, b"GOES_ON": Settled.GOES_ON}
 
 
 class Submitted(IntEnum):
@@ -116,7 +118,7 @@ class Queue:
 
         `token_prefix` must never have been used before.
         """
-        wait, unconfigured, jobs, reached = await self._run(
+        wait, unconfigured, jobs, reached, halts = await self._run(
             "claim", self._now(), worker, _ms(lease.total_seconds()), most, token_prefix, _caps(caps)
         )
         wait_ms = float(wait)
@@ -125,6 +127,7 @@ class Queue:
             unconfigured=tuple(name.decode("utf-8", "replace") for name in unconfigured),
             jobs=tuple(map(read_claim, jobs)),
             reached=tuple(CapReached(caps[place - 1], Decimal(int(spent)) / NANO) for place, spent in reached),
+            halts=Halts.read(dict(zip(halts[::2], halts[1::2], strict=True))),
         )
 
     async def adopt(self, claim: Claim, submission: Submission) -> None:
@@ -141,19 +144,19 @@ class Queue:
         answers = await self._run("renew", self._now(), _ms(lease.total_seconds()), *pairs)
         return [Renewal(answer) for answer in answers]
 
-    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        """Take ended jobs out of Redis; for each, in order, whether the lease still stood.
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
+        """Take ended jobs out of Redis; for each, in order, what became of it.
 
         One round trip for every CALL_BYTES of results.
         """
-        answers: list[bool] = []
+        answers: list[Settled] = []
         args: list[str | bytes | int] = [self._now()]
         size = 0
         for number, settlement in enumerate(settlements, start=1):
             args += _settle_args(settlement)
             size += len(settlement.result)
             if size >= CALL_BYTES or number == len(settlements):
-                answers += [answer == _OK for answer in await self._run("settle", *args)]
+                answers += [_SETTLED[answer] for answer in await self._run("settle", *args)]
                 args, size = [self._now()], 0
         return answers
 
@@ -177,11 +180,17 @@ class Queue:
         )
         if answer != _OK:
             raise LeaseLost(claim.job_id)
-        to_blame, is_out, is_news, wait_ms = standing
-        return Standing(bool(to_blame), bool(is_out), bool(is_news), timedelta(milliseconds=float(wait_ms)))
+        to_blame, is_out, is_news, wait_ms, is_cut_off = standing
+        return Standing(
+            to_blame=bool(to_blame),
+            is_out=bool(is_out),
+            is_news=bool(is_news),
+            wait=timedelta(milliseconds=float(wait_ms)),
+            is_cut_off=bool(is_cut_off),
+        )
 
-    async def snooze(self, snooze: Snooze) -> None:
-        """Give a job back, at once or after a wait. Raises LeaseLost."""
+    async def snooze(self, snooze: Snooze) -> Settled:
+        """Give a job back, at once or after a wait; whether its model class goes on by that. Raises LeaseLost."""
         claim, used = snooze.claim, snooze.used
         answer = await self._run(
             "snooze",
@@ -198,9 +207,13 @@ class Queue:
             "" if snooze.cost is None else snooze.cost.output,
             int(snooze.sent),
             snooze.spent_nano_usd,
+            snooze.reply.value,
+            snooze.halted,
         )
-        if answer != _OK:
+        settled = _SETTLED[answer]
+        if settled is Settled.LEASE_LOST:
             raise LeaseLost(claim.job_id)
+        return settled
 
     async def cancel(self, job_ids: Iterable[str]) -> dict[str, str]:
         """Stop jobs; for each id `CANCELLED` (it was queued), `STOPPING` (it runs) or `UNKNOWN`."""
@@ -245,12 +258,29 @@ class Queue:
         """Let a model class go on at once, at its whole rate, whatever kept it back."""
         await self.block(model_class, timedelta(0), "")
 
+    async def halt(self, what: What, name: str, *, by: str, why: str = "", lasting: timedelta = timedelta(0)) -> None:
+        """Pause the lane `name`, or stop using the model `name` as a fallback; zero lasts until it is lifted.
+
+        What runs goes on. Raises ValueError for an unknown lane.
+        """
+        lasting_ms = math.ceil(lasting / timedelta(milliseconds=1))
+        await self._run("halt", self._now(), halt_field(what, name, by), lasting_ms, " ".join(why.split()))
+
+    async def lift(self, what: What, name: str, *, by: str) -> bool:
+        """Let go on what `by` held back; whether it did."""
+        return bool(await self._run("lift", self._now(), halt_field(what, name, by)))
+
+    async def halts(self, now: float) -> Halts:
+        """Return what is held back at `now` (ms on Redis' clock). Raises QueueUnavailable."""
+        with redis_errors():
+            return Halts.read(await self.redis.hgetall(keys.HALTS), now)  # type: ignore[misc]
+
     async def backlog(
         self, model_class: str, *, before: str | None = None, caps: Sequence[SpendCap] = (), sample: int = SAMPLE
     ) -> Backlog:
         """Return what is queued for a model class; in the lane of the job `before` only what goes before that job.
 
-        It says which lanes wait because one of `caps` is reached.
+        It says which lanes are paused, or wait because one of `caps` is reached.
 
         Where more jobs are queued than `sample`, their cost is estimated: the mean is off by about the deviation of
         single costs over the root of `sample`. Raises QueueUnavailable.
@@ -260,7 +290,8 @@ class Queue:
         if not caps:
             return backlog
         now = datetime.fromtimestamp(backlog.now / 1000, UTC)
-        return replace(backlog, parked_lanes=parked_lanes(caps, await self.spend(), now, model_class))
+        parked = parked_lanes(caps, await self.spend(), now, model_class)
+        return replace(backlog, parked_lanes=backlog.parked_lanes | parked)
 
     async def spend(self) -> dict[str, str]:
         """Return what was spent in the present hour and day, as `SpendCap.spent` reads it. Raises QueueUnavailable."""
@@ -325,6 +356,7 @@ def _settle_args(settlement: Settlement) -> list[str | bytes | int]:
         "" if used is None else used.output,
         settlement.cost_nano_usd,
         settlement.spent_nano_usd,
+        settlement.reply.value,
     ]
 
 

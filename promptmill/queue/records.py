@@ -31,6 +31,7 @@ RECORD: Final = (
     "blamed",
     "refused_at",
     "seen",
+    "halted",
 )
 """Fields of a record, in order; see lua/_record.lua. A test compares the two."""
 

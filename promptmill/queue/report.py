@@ -15,6 +15,8 @@ class Effect(StrEnum):
     NONE = ""
     TRIPS = "trips"
     """The provider may be out: enough of them open the breaker."""
+    UNREACHED = "unreached"
+    """No connection: likewise, or this worker alone is cut off from the provider."""
     PARKS = "parks"
     """The account is refused: one opens the breaker, until its owner has mended something."""
 
@@ -51,3 +53,5 @@ class Standing:
     """Whether it opened by this failure, or stays open for another reason than before."""
     wait: timedelta = timedelta(0)
     """How long the job has to wait for a retry at least."""
+    is_cut_off: bool = False
+    """Whether this worker did not reach the provider while another one is answered: its own trouble, not the job's."""

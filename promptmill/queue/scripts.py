@@ -20,6 +20,8 @@ NAMES: Final = (
     "cancel",
     "configure",
     "block",
+    "halt",
+    "lift",
     "observe",
     "backlog",
 )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from promptmill.jobs import Job
+from promptmill.jobs import KIND_TAG, Job
 from promptmill.models import estimate_input_tokens
 from promptmill.pacing import Cost
 from promptmill.settings import Settings
@@ -17,7 +17,6 @@ from promptmill.tracing import current_traceparent
 from promptmill.wire import pack_job
 
 TENANT_TAG: Final = "tenant"
-KIND_TAG: Final = "kind"
 LONGEST_NAME: Final = 100
 """Characters by which tenants, and kinds, are told apart: Redis keeps their names."""
 

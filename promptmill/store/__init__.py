@@ -17,16 +17,24 @@ except ImportError:
 
 from promptmill.store.aggregates import Latency, Spend, Times
 from promptmill.store.entries import AttemptRecord, Entry, Run, RunTotals, SettledLine
+from promptmill.store.failures import Fallbacks, Outcomes
+from promptmill.store.quality import Learned, SeriesMetric
 from promptmill.store.result_store import ResultStore
+from promptmill.store.sums import Sums
 
 __all__ = [
     "AttemptRecord",
     "Entry",
+    "Fallbacks",
     "Latency",
+    "Learned",
+    "Outcomes",
     "ResultStore",
     "Run",
     "RunTotals",
+    "SeriesMetric",
     "SettledLine",
     "Spend",
+    "Sums",
     "Times",
 ]

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 
 from promptmill.results import Status
+from promptmill.store.canary_answers import IS_CANARY
 from promptmill.store.columns import Milliseconds
 from promptmill.store.database import Database
 from promptmill.store.schema import attempts, results
@@ -125,13 +126,13 @@ def spend(connection: sa.Connection, database: Database, *, since: datetime, by:
 
 
 def latency(connection: sa.Connection, *, since: datetime) -> list[Latency]:
-    """Return the percentiles of answers since then, by model and lane."""
-    answered = (results.c.status == Status.SUCCEEDED.value, results.c.finished_at >= since)
+    """Return the percentiles of answers since then, by model and lane; canaries, short as they are, left out."""
+    answered = (results.c.status == Status.SUCCEEDED.value, results.c.finished_at >= since, ~IS_CANARY)
     of_results = sa.select(results.c.model, results.c.lane).where(*answered)
     first_byte = (
         sa.select(results.c.model, results.c.lane, attempts.c.first_byte_ms)
         .join_from(results, attempts, attempts.c.job_id == results.c.job_id)
-        .where(*answered, attempts.c.outcome == Status.SUCCEEDED.value)
+        .where(*answered, attempts.c.error_name.is_(None))
     )
     stages = [
         _percentiles(connection, of_results.add_columns(results.c.queue_time_ms)),

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from promptmill.errors import BadInput
 from promptmill.results import Attempt, Result, Status
+from promptmill.store.canary_answers import IS_CANARY
 from promptmill.store.database import Database
 from promptmill.store.entries import SettledLine
 from promptmill.store.rows import ATTEMPT_COLUMNS, RESULT_COLUMNS, attempt_of, result_of
@@ -35,6 +36,8 @@ class Selection:
     lane: str | None = None
     model: str | None = None
     tag: tuple[str, str] | None = None
+    canaries: bool = True
+    """False: those of canaries are left out."""
 
     def conditions(self, database: Database) -> list[sa.ColumnElement[bool]]:
         """Return what a row must satisfy."""
@@ -47,6 +50,8 @@ class Selection:
         conditions = [column == value for column, value in equal.items() if value is not None]
         if self.since is not None:
             conditions.append(results.c.finished_at >= self.since)
+        if not self.canaries:
+            conditions.append(~IS_CANARY)
         if self.tag is not None:
             conditions.append(database.has_tag(results.c.tags, *self.tag))
         return conditions

@@ -9,13 +9,18 @@ from types import TracebackType
 from typing import Final, Self
 
 from promptmill.results import Attempt, DeadLetter, Result, Status
-from promptmill.store import aggregates, letters, migrate, runs
+from promptmill.store import aggregates, failures, letters, migrate, runs
+from promptmill.store.acting import Acting
 from promptmill.store.aggregates import Grouping, Latency, Spend
+from promptmill.store.canary_answers import CanaryAnswer, canary_answers
 from promptmill.store.columns import key_of
 from promptmill.store.database import Database, connect
 from promptmill.store.entries import Entry, Run, RunTotals, SettledLine
+from promptmill.store.failures import Fallbacks, Outcomes
+from promptmill.store.quality import Chosen, SeriesMetric, read_quality
 from promptmill.store.reading import Reading, Selection
 from promptmill.store.recording import Batch, Recording
+from promptmill.store.sums import HOUR
 from promptmill.store.watching import Watching
 
 LOCK_WAIT: Final = timedelta(seconds=30)
@@ -38,6 +43,8 @@ class ResultStore:
         self._reading = Reading(database)
         self.watching = Watching(database)
         """What the watcher of answers reads and writes, and alarms."""
+        self.acting = Acting(database)
+        """What is done about alarms."""
 
     @classmethod
     async def open(cls, url: str, *, migrate: bool = True, make: bool = True, lock_wait: timedelta = LOCK_WAIT) -> Self:
@@ -124,15 +131,17 @@ class ResultStore:
         lane: str | None = None,
         model: str | None = None,
         tag: tuple[str, str] | None = None,
+        canaries: bool = True,
         in_input_order: bool = False,
     ) -> AsyncIterator[Result]:
         """Yield the results that satisfy every condition given, in the order in which their jobs first ended.
 
-        `since` is compared with `finished_at`; `tag` is a name and its value. With `in_input_order`, which needs a run,
-        they come by position instead, those without one last. Read in pages, so memory stays flat for millions;
-        results that are recorded meanwhile may or may not be among them, none comes twice.
+        `since` is compared with `finished_at`; `tag` is a name and its value; `canaries` says whether theirs are among
+        them. With `in_input_order`, which needs a run, they come by position instead, those without one last. Read in
+        pages, so memory stays flat for millions; results that are recorded meanwhile may or may not be among them, none
+        comes twice.
         """
-        chosen = Selection(run=run, status=status, since=since, lane=lane, model=model, tag=tag)
+        chosen = Selection(run=run, status=status, since=since, lane=lane, model=model, tag=tag, canaries=canaries)
         return self._reading.stream(chosen, in_input_order=in_input_order)
 
     # What it comes to
@@ -146,8 +155,35 @@ class ResultStore:
         return await self._database.read(partial(aggregates.spend, database=self._database, since=since, by=by))
 
     async def latency(self, *, since: datetime) -> list[Latency]:
-        """Return exact percentiles of how long the answers since then took, by model and lane."""
+        """Return exact percentiles of how long the answers since then took, by model and lane, canaries left out."""
         return await self._database.read(partial(aggregates.latency, since=since))
+
+    async def outcomes(self, *, since: datetime) -> list[Outcomes]:
+        """Return what the requests that ended since then came to, and whose fault it was, by model and hour."""
+        return await self._database.read(partial(failures.outcomes, database=self._database, since=since))
+
+    async def fallbacks(self, *, since: datetime) -> list[Fallbacks]:
+        """Return which answers since then came from another model than was asked first, and why, by the hour."""
+        return await self._database.read(partial(failures.fallbacks, database=self._database, since=since))
+
+    async def quality(
+        self,
+        *,
+        since: datetime,
+        every: timedelta = HOUR,
+        model: str | None = None,
+        kind: str | None = None,
+        lane: str | None = None,
+    ) -> list[SeriesMetric]:
+        """Return what the metrics of answers since then come to, by series and metric, in spans of whole hours.
+
+        `model` is the one that answered. The span that `since` is in counts as a whole.
+        """
+        return await read_quality(self._database, Chosen(since, model, kind, lane), every)
+
+    async def canary_answers(self, *, since: datetime) -> list[CanaryAnswer]:
+        """Return how the canaries ended that did since then, in order; see `promptmill.canaries.standing`."""
+        return await self._database.read(partial(canary_answers, database=self._database, since=since))
 
     # Runs
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from promptmill.store.columns import Count, Key, Milliseconds, Picodollars, Tags, Text, Time, json
 
-SCHEMA_VERSION: Final = "0003"
+SCHEMA_VERSION: Final = "0005"
 """The newest revision in `migrations/versions`. Revisions are numbered, so that a later one compares as greater."""
 
 NEEDED_VERSION: Final = "0003"
@@ -102,6 +102,8 @@ sa.Index(
     sqlite_where=_in_a_run,
     postgresql_where=_in_a_run,
 )
+FELL_BACK: Final = results.c.sent_model != results.c.asked_model
+sa.Index("ix_promptmill_results_fallbacks", results.c.finished_at, sqlite_where=FELL_BACK, postgresql_where=FELL_BACK)
 
 attempts: Final = sa.Table(
     "promptmill_attempts",
@@ -163,6 +165,8 @@ series: Final = sa.Table(
     sa.Column("state", json(), nullable=False),
     # Whether its owner wants the baselines to stay as they are. The watcher reads it and never writes it.
     sa.Column("frozen", sa.Boolean, nullable=False),
+    # What others may read of the state: of each metric its kind, its direction, and the mean of its baseline.
+    sa.Column("summary", json()),
 )
 
 alarms: Final = sa.Table(
@@ -190,13 +194,50 @@ alarms: Final = sa.Table(
 )
 sa.Index("ix_promptmill_alarms_raised_at", alarms.c.raised_at, alarms.c.id)
 
+actions: Final = sa.Table(
+    "promptmill_actions",
+    metadata,
+    # An alarm, or what else happened; the name of an action that was configured for it.
+    sa.Column("occasion", Key, primary_key=True),
+    sa.Column("action", Key, primary_key=True),
+    sa.Column("event", Text, nullable=False),
+    sa.Column("alarm_id", sa.BigInteger),
+    sa.Column("about", json(), nullable=False),
+    sa.Column("state", Text, nullable=False),
+    # Moves with each try. Whoever moves it takes the action, and nobody else until `next_at`.
+    sa.Column("tries", Count, nullable=False),
+    sa.Column("due_since", Time, nullable=False),
+    sa.Column("next_at", Time, nullable=False),
+    sa.Column("ended_at", Time),
+    sa.Column("says", Text, nullable=False),
+)
+sa.Index("ix_promptmill_actions_state", actions.c.state)
+
 watch: Final = sa.Table(
     "promptmill_watch",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     # Results up to this one have been watched. Moves in the transaction that writes what was found in them.
     sa.Column("seq", sa.BigInteger, nullable=False),
+    # Results up to this one stand in `quality_hours`. Moves with `seq`; a worker of schema 0003 leaves it behind.
+    sa.Column("added_up", sa.BigInteger, nullable=False, server_default="0"),
     # The worker that watches, and until when nobody else need try. Only spares work: `seq` keeps two apart.
     sa.Column("watcher", Text, nullable=False),
     sa.Column("held_until", Time, nullable=False),
+)
+
+quality_hours: Final = sa.Table(
+    "promptmill_quality_hours",
+    metadata,
+    # What the answers of one hour come to: a view of a million of them reads a few thousand rows instead.
+    sa.Column("hour", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("asked_model", Key, primary_key=True),
+    sa.Column("model", Key, primary_key=True),
+    sa.Column("kind", Key, primary_key=True),
+    sa.Column("lane", Key, primary_key=True),
+    sa.Column("metric", Key, primary_key=True),
+    sa.Column("answers", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.Double, nullable=False),
+    sa.Column("squares", sa.Double, nullable=False),
+    sqlite_with_rowid=False,
 )

@@ -17,14 +17,16 @@ import sqlalchemy as sa
 from promptmill.alarms import MOVES, Alarm, AlarmState, Resolution, SeriesKey
 from promptmill.errors import BadInput
 from promptmill.results import Status
+from promptmill.store import sums
 from promptmill.store.database import Database
 from promptmill.store.schema import alarms, results, series, watch
+from promptmill.store.sums import Hours
 
 _THE_ROW: Final = 1
 _SERIES_OF: Final = (results.c.asked_model, results.c.sent_model, results.c.kind, results.c.lane)
 _KEYS: Final = (series.c.asked_model, series.c.model, series.c.kind, series.c.lane)
 _ALARM_KEYS: Final = (alarms.c.asked_model, alarms.c.model, alarms.c.kind, alarms.c.lane)
-_MEASURED: Final = (results.c.seq, results.c.job_id, results.c.finished_at, results.c.quality, *_SERIES_OF)
+MEASURED: Final = (results.c.seq, results.c.job_id, results.c.finished_at, results.c.quality, *_SERIES_OF)
 _UNSAID: Final = frozenset({AlarmState.OPEN.value, AlarmState.ACKNOWLEDGED.value})
 
 
@@ -45,6 +47,8 @@ class Turn(NamedTuple):
     """Answers up to this one have been watched."""
     newest: int
     """No answer up to this one is still to come."""
+    added_up: int
+    """Answers up to this one stand in the sums by the hour: fewer than were watched, where a worker of 0.1.0 did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,10 @@ class Findings:
     """The number that the turn began with."""
     seq: int
     states: Mapping[SeriesKey, Mapping[str, Any]]
+    summaries: Mapping[SeriesKey, Mapping[str, Any]] = field(default_factory=dict)
+    """What others may read of the states."""
+    hours: Hours = field(default_factory=dict)
+    """What the metrics of these answers come to."""
     raised: Sequence[Alarm] = ()
     recovered: Sequence[tuple[SeriesKey, str, datetime]] = ()
     """Series and metrics whose alarms are over, and since when."""
@@ -73,15 +81,20 @@ class Watching:
         """Return from where `watcher` is to watch until that time; None while another worker does."""
         return await self._database.write(partial(self._take_turn, watcher=watcher, now=now, until=until))
 
+    async def leave_turn(self, watcher: str, *, now: datetime) -> None:
+        """Let somebody else watch at once: this one stops."""
+        statement = sa.update(watch).where(watch.c.watcher == watcher).values(held_until=now)
+        await self._database.write(lambda connection: connection.execute(statement))
+
     async def page(self, turn: Turn, *, limit: int) -> list[Measured]:
         """Return the next answers to be watched, in order; results without an answer are left out."""
         statement = (
-            sa.select(*_MEASURED)
-            .where(results.c.seq > turn.seq, results.c.seq <= turn.newest, *_measured())
+            sa.select(*MEASURED)
+            .where(results.c.seq > turn.seq, results.c.seq <= turn.newest, *was_measured())
             .order_by(results.c.seq)
             .limit(limit)
         )
-        return await self._database.read(partial(_read, statement=statement))
+        return await self._database.read(partial(read_measured, statement=statement))
 
     async def around(self, key: SeriesKey, seq: int, *, most: int, within: int) -> list[Measured]:
         """Return answers of a series, in order: at most so many before `seq`, and as many from there on.
@@ -89,11 +102,11 @@ class Watching:
         Looks at no more than `within` results in either direction.
         """
         same = [column == value for column, value in zip(_SERIES_OF, key, strict=True)]
-        chosen = sa.select(*_MEASURED).where(*same, *_measured()).limit(most)
+        chosen = sa.select(*MEASURED).where(*same, *was_measured()).limit(most)
         before = chosen.where(results.c.seq < seq, results.c.seq >= seq - within).order_by(results.c.seq.desc())
         after = chosen.where(results.c.seq >= seq, results.c.seq < seq + within).order_by(results.c.seq)
-        earlier = await self._database.read(partial(_read, statement=before))
-        return [*earlier[::-1], *await self._database.read(partial(_read, statement=after))]
+        earlier = await self._database.read(partial(read_measured, statement=before))
+        return [*earlier[::-1], *await self._database.read(partial(read_measured, statement=after))]
 
     async def states(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, dict[str, Any]]:
         """Return what is kept of these series; one that is new is missing."""
@@ -115,6 +128,11 @@ class Watching:
         """Write down what was found; False, having written nothing, where somebody else watched the same answers."""
         return await self._database.write(partial(self._record, findings=findings))
 
+    async def catch_up(self, turn: Turn, page: Sequence[Measured], *, limit: int) -> None:
+        """Add up a page of answers that were watched before: see `Turn.added_up`."""
+        upto = page[-1].seq if len(page) == limit else turn.seq
+        await self._database.write(partial(self._catch_up, turn=turn, upto=upto, hours=sums.add_up(page)))
+
     async def to_obey(self) -> list[Alarm]:
         """Return alarms that their owner resolved, and whose series do not know of it yet."""
         statement = sa.select(alarms).where(alarms.c.obeyed.is_(False), alarms.c.state == AlarmState.RESOLVED.value)
@@ -122,11 +140,15 @@ class Watching:
 
     # alarms, for their owner ------------------------------------------------------------------------------------------
 
-    async def alarms(self, *, resolved: bool = False, limit: int = 100) -> list[Alarm]:
-        """Return alarms, the newest first: those that are not resolved, or all of them."""
+    async def alarms(self, *, resolved: bool = False, since: datetime | None = None, limit: int = 100) -> list[Alarm]:
+        """Return alarms, the newest first: those that are not resolved, or all of them.
+
+        With `since`, those that are not resolved and those raised since then.
+        """
         statement = sa.select(alarms).order_by(alarms.c.raised_at.desc(), alarms.c.id.desc()).limit(limit)
         if not resolved:
-            statement = statement.where(alarms.c.state.in_(_UNSAID))
+            recent = sa.false() if since is None else alarms.c.raised_at >= since
+            statement = statement.where(sa.or_(alarms.c.state.in_(_UNSAID), recent))
         return await self._database.read(partial(_alarms, statement=statement))
 
     async def alarm(self, alarm_id: int) -> Alarm | None:
@@ -172,17 +194,31 @@ class Watching:
             return None
         self._database.wait_for_results(connection)
         newest = connection.execute(sa.select(sa.func.max(results.c.seq))).scalar()
-        return Turn(connection.execute(sa.select(watch.c.seq)).scalar_one(), newest or 0)
+        reached = connection.execute(sa.select(watch.c.seq, watch.c.added_up)).one()
+        return Turn(reached.seq, newest or 0, reached.added_up)
+
+    def _catch_up(self, connection: sa.Connection, *, turn: Turn, upto: int, hours: Hours) -> None:
+        move = sa.update(watch).where(watch.c.added_up == turn.added_up).values(added_up=upto)
+        if connection.execute(move).rowcount and hours:
+            sums.write(connection, self._database, hours)
 
     def _record(self, connection: sa.Connection, *, findings: Findings) -> bool:
-        move = sa.update(watch).where(watch.c.seq == findings.before).values(seq=findings.seq)
+        # Both numbers: a worker of 0.1.0, which adds nothing up, may have watched meanwhile.
+        both = (watch.c.seq == findings.before, watch.c.added_up == findings.before)
+        move = sa.update(watch).where(*both).values(seq=findings.seq, added_up=findings.seq)
         if not connection.execute(move).rowcount:
             return False
         if findings.states:
             insert = self._database.insert(series)
-            upsert = insert.on_conflict_do_update(index_elements=list(_KEYS), set_={"state": insert.excluded.state})
-            rows = [_keyed(key) | {"state": state, "frozen": False} for key, state in sorted(findings.states.items())]
+            kept = {name: insert.excluded[name] for name in ("state", "summary")}
+            upsert = insert.on_conflict_do_update(index_elements=list(_KEYS), set_=kept)
+            rows = [
+                _keyed(key) | {"state": state, "summary": findings.summaries.get(key), "frozen": False}
+                for key, state in sorted(findings.states.items())
+            ]
             connection.execute(upsert, rows)
+        if findings.hours:
+            sums.write(connection, self._database, findings.hours)
         if findings.raised:
             connection.execute(sa.insert(alarms), [_alarm_row(alarm) for alarm in findings.raised])
         for key, metric, when in findings.recovered:
@@ -196,12 +232,14 @@ class Watching:
         return True
 
 
-def _measured() -> tuple[sa.ColumnElement[bool], ...]:
+def was_measured() -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the conditions on results that are answers of a series."""
     named = (column.is_not(None) for column in (results.c.quality, *_SERIES_OF))
     return (results.c.status == Status.SUCCEEDED.value, *named)
 
 
-def _read(connection: sa.Connection, *, statement: sa.Select[Any]) -> list[Measured]:
+def read_measured(connection: sa.Connection, *, statement: sa.Select[Any]) -> list[Measured]:
+    """Return the answers that a statement finds, which selects the columns `MEASURED`."""
     return [
         Measured(row.seq, row.job_id, row.finished_at, row.quality, SeriesKey(*row[-len(_SERIES_OF) :]))
         for row in connection.execute(statement)

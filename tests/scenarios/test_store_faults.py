@@ -25,7 +25,7 @@ from promptmill.queue import Queue, connect, keys, prepare
 from promptmill.results import Status
 from promptmill.settings import Settings
 from promptmill.store import ResultStore
-from tests.support.fleets import ended, family, is_alive, jobs_held, kill, pids
+from tests.support.from_outside import ended, family, is_alive, jobs_held, kill, pids
 from tests.support.postgres import PostgresServer, require_postgres, running_postgres
 from tests.support.processes import SimulatorProcess, simulator, valkey, workers
 
@@ -234,7 +234,7 @@ async def _at_rest(queue: Queue, api: SimulatorProcess) -> tuple[int, int]:
     """Return when nothing moves any more: how many jobs are settled, and how many requests arrived."""
     before, same = None, 0
     while same < 5:
-        held = sorted(job_id for jobs in (await jobs_held(queue)).values() for job_id in jobs)
+        held = sorted(job_id for jobs in (await jobs_held(queue.redis)).values() for job_id in jobs)
         stats = api.stats()
         now = (await ended(queue, RUN), stats["requests"], held)
         same = same + 1 if now == before and not stats["in_flight"] and held else 0
@@ -247,6 +247,6 @@ async def _at_rest(queue: Queue, api: SimulatorProcess) -> tuple[int, int]:
 async def _two_workers(queue: Queue) -> tuple[str, int]:
     """Of the workers that hold answers, one's name and another's process."""
     there = await pids(queue)
-    held = await jobs_held(queue)
+    held = await jobs_held(queue.redis)
     first, second, *_ = sorted((name for name in held if name in there), key=lambda name: -len(held[name]))
     return first, there[second]

@@ -16,7 +16,7 @@ from typing import Any
 
 from promptmill.jobs import Job, Lane
 from promptmill.pacing import Charge, Cost, Reading
-from promptmill.queue import Claim, Queue, Settlement, Snooze, prepare
+from promptmill.queue import Claim, Claims, Queue, Settlement, Snooze, prepare
 from promptmill.results import Status
 from promptmill.settings import Settings
 from promptmill.testing.simulator.budget import Budget as Provider
@@ -139,18 +139,26 @@ class VirtualFleet:
             return
         self.tally.claims += 1
         claims = await self.queue.claim(
-            worker=worker, lease=LEASE, most=self.free[worker], token_prefix=f"{worker}.{self.tally.claims}"
+            worker=worker, lease=LEASE, most=self._most(worker), token_prefix=f"{worker}.{self.tally.claims}"
         )
         for claim in claims.jobs:
             self.free[worker] -= 1
             self.under_way.add(claim.job_id)
             self.claimed_at.setdefault(claim.job_id, self.clock[0])
             self.at(self.clock[0] + self.random.uniform(*self.network_ms), "arrive", worker, claim)
-        if claims.wait is not None:
+        wait = self._until_next(worker, claims)
+        if wait is not None:
             # Event loops and networks are late by a little.
             late = self.random.uniform(0.2, 2.0)
-            when = self.clock[0] + claims.wait.total_seconds() * 1000 + late
+            when = self.clock[0] + wait.total_seconds() * 1000 + late
             self._alarm_of[worker] = self.at(when, "claim", worker, True)
+
+    def _most(self, worker: str) -> int:
+        return self.free[worker]
+
+    def _until_next(self, worker: str, claims: Claims) -> timedelta | None:
+        del worker
+        return claims.wait
 
     async def _arrive(self, worker: str, claim: Claim) -> None:
         job = self.jobs[claim.job_id]

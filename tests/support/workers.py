@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,8 +20,10 @@ from fakeredis import FakeServer
 from fakeredis.aioredis import FakeRedis
 from redis.asyncio import Redis
 
+from promptmill.grading import GRADES
+from promptmill.halts import Halts
 from promptmill.jobs import Job
-from promptmill.queue import Claim, Queue, Report, Snooze, Standing, keys, prepare
+from promptmill.queue import Claim, Queue, Report, Settled, Snooze, Standing, Submission, Submitted, keys, prepare
 from promptmill.results import Attempt, Result
 from promptmill.settings import Settings
 from promptmill.store import AttemptRecord, Entry, ResultStore
@@ -124,20 +126,31 @@ class WatchedQueue(Queue):
         await self._steps.take("renew")
         return await super().renew(claims, lease)
 
-    async def settle(self, settlements: Any) -> list[bool]:
+    async def settle(self, settlements: Any) -> list[Settled]:
         await self._steps.take("settle")
         answers = await super().settle(settlements)
         await self._steps.take("settled")
         return answers
 
-    async def snooze(self, snooze: Snooze) -> None:
+    async def snooze(self, snooze: Snooze) -> Settled:
         await self._steps.take("snooze")
-        await super().snooze(snooze)
+        settled = await super().snooze(snooze)
         await self._steps.take("snoozed")
+        return settled
 
     async def block(self, model_class: str, wait: timedelta, reason: str, **more: Any) -> None:
         await self._steps.take("block")
         await super().block(model_class, wait, reason, **more)
+
+    async def submit(self, submissions: Iterable[Submission]) -> list[Submitted]:
+        given = list(submissions)
+        follows = any(GRADES in submission.job.tags for submission in given)
+        if follows:
+            await self._steps.take("submit grading")
+        answers = await super().submit(given)
+        if follows:
+            await self._steps.take("submitted grading")
+        return answers
 
     async def report(self, report: Report) -> Standing:
         await self._steps.take("report")
@@ -216,6 +229,7 @@ class Workshop:
         self.chance = 0.5
         self.name = f"worker-{next(self._names)}"
         self.observer = Observer(self.queue, settings)
+        self.halts = Halts()
         self.pipeline = Pipeline(
             settings=settings,
             recorder=self.recorder,
@@ -223,6 +237,7 @@ class Workshop:
             hear=self.observer.hear,
             ensure_lease=self.leases.ensure,
             worker=self.name,
+            halts=lambda: self.halts,
             now=self.now,
             chance=lambda: self.chance,
         )
@@ -243,6 +258,7 @@ class Workshop:
             most=most,
             token_prefix=f"{self.name}.{next(self._claims)}",
         )
+        self.halts = claims.halts
         return [self.leases.hold(claim, asked_at=asked_at) for claim in claims.jobs]
 
     async def claim_one(self) -> Lease:
@@ -288,7 +304,7 @@ class Workshop:
             *("state", "lane", "budget", "requests", "input", "output", "order"),
             *("claims", "attempts", "lost", "route", "deadline", "ends", "token", "charged"),
             *("kind", "longest", "reserved_input", "reserved_output"),
-            *("fallbacks", "failed_at", "blamed", "refused_at", "seen"),
+            *("fallbacks", "failed_at", "blamed", "refused_at", "seen", "halted"),
         )
         values = orjson.loads(await self.redis.hget(keys.JOBS, job_id))
         return dict(itertools.zip_longest(fields, values[: len(fields)], fillvalue=0))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from statistics import fmean
 from typing import Any, Final, Self
 
 from worker.quality.metric import Worse
@@ -30,6 +31,8 @@ class Baseline:
 
     cuts: tuple[float, ...]
     counts: tuple[int, ...]
+    means: tuple[float, ...] = ()
+    """Of the values in each range, as far as those go from which the ranges were made; empty where 0.1.0 made them."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
@@ -52,13 +55,31 @@ class Baseline:
         if _is_frequent(ordered, distinct[-1]):
             cuts.append(math.nextafter(distinct[-1], math.inf))
         ends = [bisect_left(ordered, cut) for cut in cuts]
-        counts = [end - start for start, end in zip([0, *ends], [*ends, len(ordered)], strict=True)]
-        return cls(tuple(cuts), tuple(counts))
+        spans = list(zip([0, *ends], [*ends, len(ordered)], strict=True))
+        limits = [*cuts, cuts[-1]] if cuts else ordered[:1]  # stand where a range has no value yet
+        means = [
+            fmean(ordered[start:end]) if end > start else limit
+            for (start, end), limit in zip(spans, limits, strict=True)
+        ]
+        return cls(tuple(cuts), tuple(end - start for start, end in spans), tuple(means))
 
     @property
     def size(self) -> int:
         """How many answers it was learned from."""
         return sum(self.counts)
+
+    @property
+    def mean(self) -> float:
+        """Of all values, about: which ones they were in their ranges is not kept."""
+        return sum(count * mean for count, mean in zip(self.counts, self.means, strict=True)) / self.size
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation, about."""
+        mean = self.mean
+        return math.sqrt(
+            sum(count * (each - mean) ** 2 for count, each in zip(self.counts, self.means, strict=True)) / self.size
+        )
 
     def surprises(self, worse: Worse) -> tuple[float, ...]:
         """Return for each range how surprisingly bad a value in it is: minus the log of the share that is as bad.
@@ -73,16 +94,16 @@ class Baseline:
 
     def with_more(self, counts: Sequence[int]) -> Baseline:
         """Return the baseline that knows of further answers, counted in the same ranges."""
-        return Baseline(self.cuts, tuple(old + new for old, new in zip(self.counts, counts, strict=True)))
+        return replace(self, counts=tuple(old + new for old, new in zip(self.counts, counts, strict=True)))
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
-        return {"cuts": list(self.cuts), "counts": list(self.counts)}
+        return {"cuts": list(self.cuts), "counts": list(self.counts), "means": list(self.means)}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """Return the baseline that `to_json` was asked for."""
-        return cls(tuple(stored["cuts"]), tuple(stored["counts"]))
+        return cls(tuple(stored["cuts"]), tuple(stored["counts"]), tuple(stored.get("means", ())))
 
 
 def _is_frequent(ordered: Sequence[float], value: float) -> bool:

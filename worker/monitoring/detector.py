@@ -135,7 +135,7 @@ class Detector:
         self._first.append(value)
         if len(self._first) == FIRST:
             # A flag may so far have had one value only; both have their range from the beginning.
-            flag = Baseline((0.5,), (self._first.count(0), self._first.count(1)))
+            flag = Baseline((0.5,), (self._first.count(0), self._first.count(1)), means=(0.0, 1.0))
             self._adopt(flag if self._kind == "flag" else Baseline.of(self._first))
             self._first = []
 

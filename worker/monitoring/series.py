@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from worker.monitoring.baseline import Baseline
 from worker.monitoring.detector import FIRST, Detector, Found
 from worker.quality.metric import Kind, Metric, Worse
 
@@ -47,6 +48,7 @@ class Series:
             metric.name: _detector(kept["metrics"].get(metric.name), metric.kind, metric.worse, every, metric.name)
             for metric in metrics
         }
+        self._metrics = tuple(metrics)
         self._directed = [metric.name for metric in metrics if metric.worse != "either"]
         together = kept.get("together")
         if together is not None and not self._detectors.keys() >= set(together):
@@ -102,6 +104,23 @@ class Series:
         if self._together is not None:
             kept |= {"together": sorted(self._together), "overall": self._overall.to_json()}
         return kept
+
+    def summary(self) -> dict[str, Any]:
+        """Return what others may know of each metric: what it is, and the mean that its answers are compared with."""
+        return {
+            metric.name: {
+                "kind": metric.kind,
+                "worse": metric.worse,
+                "baseline": _told(self._detectors[metric.name].baseline),
+            }
+            for metric in self._metrics
+        }
+
+
+def _told(baseline: Baseline | None) -> dict[str, float] | None:
+    if baseline is None or not baseline.means:
+        return None
+    return {"mean": round(baseline.mean, 6), "spread": round(baseline.spread, 6), "answers": baseline.size}
 
 
 def _detector(kept: Mapping[str, Any] | None, kind: Kind, worse: Worse, every: float, name: str) -> Detector:

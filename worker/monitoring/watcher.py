@@ -16,6 +16,7 @@ import structlog
 from promptmill.alarms import Alarm, Resolution, SeriesKey
 from promptmill.errors import StoreUnavailable
 from promptmill.store import ResultStore
+from promptmill.store.sums import add_up
 from promptmill.store.watching import Findings, Measured, Turn
 from worker import events
 from worker.logs import where
@@ -46,10 +47,13 @@ class Watcher:
         *,
         name: str,
         false_alarm_every: int,
+        tell: Callable[[], None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """`tell` is called when alarms were raised or resolved."""
         self._watching = store.watching
+        self._told = tell
         self._metrics = metrics
         self._name = name
         self._false_alarm_every = false_alarm_every
@@ -73,6 +77,12 @@ class Watcher:
                 self._log.error(events.HELPER_CRASHED, error=type(error).__name__, where=where(error))
             await self._sleep(INTERVAL.total_seconds())
 
+    async def finish(self) -> None:
+        """Watch what has come since, and let another worker watch at once."""
+        while await self.step():
+            pass
+        await self._watching.leave_turn(self._name, now=self._now())
+
     async def step(self) -> bool:
         """Watch one page of answers, if it is this worker's turn; whether there may be more."""
         now = self._now()
@@ -81,6 +91,10 @@ class Watcher:
             return False
         if turn.seq != self._reached:
             self._series.clear()
+        if turn.added_up < turn.seq:  # watched by a release that added nothing up
+            passed = await self._watching.page(turn._replace(seq=turn.added_up, newest=turn.seq), limit=_PAGE)
+            await self._watching.catch_up(turn, passed, limit=_PAGE)
+            return True
         page = await self._watching.page(turn, limit=_PAGE)
         obeyed = await self._watching.to_obey()
         if turn.newest == turn.seq and not obeyed:
@@ -128,6 +142,8 @@ class Watcher:
             before=turn.seq,
             seq=page[-1].seq if len(page) == _PAGE else turn.newest,
             states={key: self._series[key].to_json() for key in touched},
+            summaries={key: self._series[key].summary() for key in touched},
+            hours=add_up(page),
             raised=raised,
             recovered=[
                 (answer.series, change.metric, answer.finished_at)
@@ -155,6 +171,8 @@ class Watcher:
         )
 
     def _tell(self, findings: Findings) -> None:
+        if findings.raised or findings.recovered or findings.obeyed:
+            self._told()
         for alarm in findings.raised:
             self._log.warning(
                 events.ANSWERS_WORSE,

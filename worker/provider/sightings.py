@@ -35,6 +35,36 @@ def see_events(message: dict[str, Any], *, status_code: int, complete: bool) -> 
     return Sighting(Wire.BODY, status_code=status_code, body=_writable(message), streamed=True, complete=complete)
 
 
+class EventOrder:
+    """Follows the events of a stream: the SDK puts together whatever comes, in whatever order, twice if it comes twice.
+
+    Events and blocks of kinds that are not known here are let pass.
+    """
+
+    def __init__(self) -> None:
+        self.began = False
+        self.ended = False
+        """Whether `message_stop` came."""
+        self._blocks = 0
+
+    def follow(self, event: Any) -> None:
+        """Take in the next event. Raises ValueError where it cannot follow those before."""
+        match event.type:
+            case "message_start":
+                fits, self.began = not self.began, True
+            case "content_block_start":
+                fits = not self.ended and event.index == self._blocks
+                self._blocks += 1
+            case "content_block_delta" | "content_block_stop":
+                fits = not self.ended and event.index in range(self._blocks)
+            case "message_stop":
+                fits = self.ended = self.began
+            case _:
+                fits = True
+        if not fits:
+            raise ValueError("expected the events of one Message in their order")
+
+
 UNREADABLE: Final = (ValueError, LookupError, AttributeError, TypeError, AssertionError)
 """What the SDK raises over events that it cannot put together: its own checks leave much to chance."""
 
@@ -50,6 +80,11 @@ def see_unreadable_events(error: Exception, *, status_code: int) -> Sighting:
         body_bytes=1,
         streamed=True,
     )
+
+
+def see_silence(*, began: bool) -> Sighting:
+    """Return what a stream shows that did not begin, or did not go on, in time."""
+    return Sighting(Wire.STALLED if began else Wire.SILENT, streamed=True)
 
 
 def _decoded(content: bytes) -> Any:
@@ -86,8 +121,11 @@ def _whole_number(digits: str) -> int | float:
     return int(digits) if len(digits) < 19 else float(digits)
 
 
-def see_exception(error: Exception) -> Sighting:
-    """Return what an exception of the SDK, its HTTP client or its stream shows."""
+def see_exception(error: Exception, head: httpx2.Response | None) -> Sighting:
+    """Return what an exception of the SDK, its HTTP client or its stream shows.
+
+    `head` is the status and headers that came before it, if any did: an error is one, whatever becomes of its body.
+    """
     if isinstance(error, APIStatusError):
         return Sighting(
             Wire.ERROR,
@@ -99,6 +137,13 @@ def see_exception(error: Exception) -> Sighting:
             retry_after=_retry_after(error.response.headers),
         )
     causes = tuple(_causes(error))
+    if head is not None and not head.is_success:
+        return Sighting(
+            Wire.ERROR,
+            status_code=head.status_code,
+            message=_what_happened(causes, tell_place=False),
+            retry_after=_retry_after(head.headers),
+        )
     wire = _wire(causes)
     return Sighting(wire, message=_what_happened(causes, tell_place=wire is Wire.BUG))
 
@@ -112,9 +157,11 @@ _WIRE_OF: Final[tuple[tuple[Wire, tuple[type[BaseException], ...]], ...]] = (
         (
             aiohttp.ConnectionTimeoutError,
             aiohttp.ClientConnectorError,
+            aiohttp.ClientHttpProxyError,
             aiohttp.InvalidURL,
             httpx2.ConnectTimeout,
             httpx2.PoolTimeout,
+            httpx2.ProxyError,
             httpx2.UnsupportedProtocol,
         ),
     ),

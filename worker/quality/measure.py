@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from promptmill.expectations import Expectation
+from promptmill.metrics import BUILT_IN
 from worker.quality import (
     damage,
     ending,
@@ -54,58 +55,51 @@ def _against_known(
     return of
 
 
+def _built_in(
+    name: str, of: Callable[[Subject], bool | float | None], explained_by: Callable[..., Any] | None = None
+) -> Metric:
+    declared = BUILT_IN[name]
+    return Metric(name, declared.kind, declared.worse, of, explained_by)
+
+
 METRICS: tuple[Metric, ...] = (
-    Metric("chars", "amount", "either", _chars),
-    Metric("words", "amount", "either", lambda subject: subject.reading.words, count_words),
-    Metric("output_tokens", "amount", "either", _output_tokens),
-    Metric("code_block", "flag", "lower", _code_block),
-    Metric(
-        "code_parses", "flag", "lower",
-        lambda subject: syntax.code_parses(subject.reading.fences), syntax.code_parses,
+    _built_in("chars", _chars),
+    _built_in("words", lambda subject: subject.reading.words, count_words),
+    _built_in("output_tokens", _output_tokens),
+    _built_in("code_block", _code_block),
+    _built_in("code_parses", lambda subject: syntax.code_parses(subject.reading.fences), syntax.code_parses),
+    _built_in(
+        "specific_examples", lambda subject: specifics.specific_examples(subject.reading), specifics.find_specifics
     ),
-    Metric(
-        "specific_examples", "amount", "lower",
-        lambda subject: specifics.specific_examples(subject.reading), specifics.find_specifics,
+    _built_in(
+        "instruction_following",
+        lambda subject: instructions.share_followed(subject.verdicts),
+        instructions.share_followed,
     ),
-    Metric(
-        "instruction_following", "score", "lower",
-        lambda subject: instructions.share_followed(subject.verdicts), instructions.share_followed,
+    _built_in("similarity", _against_known(similarity.similarity), similarity.similarity),
+    _built_in("token_f1", _against_known(similarity.token_f1), similarity.token_f1),
+    _built_in("tool_calls", lambda subject: tools.tool_calls(subject.answer), tools.tool_calls),
+    _built_in(
+        "tool_calls_fit", lambda subject: tools.tool_calls_fit(subject.answer, subject.request), tools.tool_calls_fit
     ),
-    Metric("similarity", "score", "lower", _against_known(similarity.similarity), similarity.similarity),
-    Metric("token_f1", "score", "lower", _against_known(similarity.token_f1), similarity.token_f1),
-    Metric("tool_calls", "amount", "either", lambda subject: tools.tool_calls(subject.answer), tools.tool_calls),
-    Metric(
-        "tool_calls_fit", "flag", "lower",
-        lambda subject: tools.tool_calls_fit(subject.answer, subject.request), tools.tool_calls_fit,
+    _built_in("truncated", lambda subject: ending.truncated(subject.answer.stop_reason), ending.truncated),
+    _built_in("refusal", lambda subject: ending.refusal(subject.reading, subject.answer.stop_reason), ending.refusal),
+    _built_in("hedging", lambda subject: hedging.hedging(subject.reading), hedging.hedging),
+    _built_in("compression", lambda subject: repetition.compression(subject.reading), repetition.compression),
+    _built_in(
+        "distinct_trigrams", lambda subject: repetition.distinct_trigrams(subject.reading), repetition.distinct_trigrams
     ),
-    Metric(
-        "truncated", "flag", "higher",
-        lambda subject: ending.truncated(subject.answer.stop_reason), ending.truncated,
+    _built_in(
+        "stray_script", lambda subject: scripts.stray_script(subject.reading, subject.request), scripts.stray_script
     ),
-    Metric(
-        "refusal", "flag", "higher",
-        lambda subject: ending.refusal(subject.reading, subject.answer.stop_reason), ending.refusal,
+    _built_in(
+        "broken_text",
+        lambda subject: damage.broken_text(subject.reading, subject.answer.stop_reason),
+        damage.broken_text,
     ),
-    Metric("hedging", "amount", "higher", lambda subject: hedging.hedging(subject.reading), hedging.hedging),
-    Metric(
-        "compression", "score", "lower",
-        lambda subject: repetition.compression(subject.reading), repetition.compression,
-    ),
-    Metric(
-        "distinct_trigrams", "score", "lower",
-        lambda subject: repetition.distinct_trigrams(subject.reading), repetition.distinct_trigrams,
-    ),
-    Metric(
-        "stray_script", "flag", "higher",
-        lambda subject: scripts.stray_script(subject.reading, subject.request), scripts.stray_script,
-    ),
-    Metric(
-        "broken_text", "flag", "higher",
-        lambda subject: damage.broken_text(subject.reading, subject.answer.stop_reason), damage.broken_text,
-    ),
-    Metric("grade", "score", "lower", lambda subject: grade.grade(subject.reading, subject.tags), grade.grade),
-)  # fmt: skip
-"""In the order of the columns. To add a metric, add a row."""
+    _built_in("grade", lambda subject: grade.grade(subject.reading, subject.tags), grade.grade),
+)
+"""In the order of `BUILT_IN`. To add a metric, add a row here and there."""
 
 
 def measure(

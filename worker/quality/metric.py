@@ -6,18 +6,15 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from promptmill.expectations import Expectation
+from promptmill.metrics import Kind, Worse
 from worker.quality import instructions
 from worker.quality.answer import Answer
 from worker.quality.reading import Reading
 
-Kind = Literal["flag", "amount", "score"]
-"""Which values there are, and so how a change in them is found: `flag` is true or false, a proportion over many
-answers; `amount` is 0 or more without an upper end, with a long tail (a length, a count); `score` lies in 0..1."""
-Worse = Literal["lower", "higher", "either"]
-"""Which way the values of a series move when its answers get worse."""
+__all__ = ["Kind", "Metric", "Subject", "Worse"]
 
 
 class Subject:

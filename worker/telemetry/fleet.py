@@ -1,12 +1,13 @@
-"""What all workers share, read when Prometheus scrapes: queue, budgets, dead letters. Every worker reports the same."""
+"""What all workers share, read when Prometheus scrapes: queue, budgets, caps, alarms, dead letters."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -21,6 +22,7 @@ from promptmill.queue import Queue, connect, keys
 from promptmill.queue.connection import redis_errors
 from promptmill.settings import Settings
 from promptmill.store import ResultStore
+from worker.telemetry import names
 
 PATIENCE: Final = timedelta(seconds=5)
 """A scrape does not wait longer for what is away: what it has not got is left out."""
@@ -28,6 +30,8 @@ PATIENCE: Final = timedelta(seconds=5)
 _ENQUEUED: Final = re.compile(rb'"et":(\d+)')
 _END: Final = 64
 """Bytes of a payload's end in which its envelope says when it was enqueued."""
+_ALARMS_READ: Final = 1_000
+_ALL: Final = "all"
 
 
 @dataclass(slots=True)
@@ -39,10 +43,17 @@ class _ModelClass:
 
 
 @dataclass(slots=True)
-class _Fleet:
+class _InRedis:
     classes: dict[str, _ModelClass] = field(default_factory=dict)
-    dead_letters: int | None = None
-    redis_is_up: bool = False
+    held: int = 0
+    spend: Mapping[str, str] = field(default_factory=dict)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(slots=True)
+class _InStore:
+    dead_letters: int
+    alarms: Counter[tuple[str, str, str]]
 
 
 class FleetCollector(Collector):
@@ -53,37 +64,49 @@ class FleetCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges; called by the thread that answers the scrape."""
-        fleet = asyncio.run(_read(self._settings))
-        yield GaugeMetricFamily("promptmill_redis_up", "Whether Redis answers.", value=float(fleet.redis_is_up))
-        if fleet.dead_letters is not None:
-            yield GaugeMetricFamily("promptmill_dead_letters", "Open dead letters.", value=fleet.dead_letters)
-        by_lane, by_dimension = ["model_class", "lane"], ["model_class", "dimension"]
-        jobs = GaugeMetricFamily("promptmill_queue_jobs", "Jobs ready in their lane.", labels=by_lane)
-        oldest = GaugeMetricFamily("promptmill_oldest_job_seconds", "Age of the lane's first job.", labels=by_lane)
-        left = GaugeMetricFamily(
-            "promptmill_time_left_seconds", "Until what is queued is answered; absent where unknown.", labels=by_lane
-        )
-        rates = GaugeMetricFamily("promptmill_budget_per_minute", "What may be spent.", labels=by_dimension)
-        others = GaugeMetricFamily(
-            "promptmill_budget_others", "Share of the limit that others of the account take.", labels=by_dimension
-        )
-        blocked = GaugeMetricFamily(
-            "promptmill_budget_blocked", "1 while nothing is sent, with the reason.", labels=["model_class", "reason"]
-        )
-        for name, found in fleet.classes.items():
-            for lane in Lane:
-                jobs.add_metric([name, lane.value], found.ready[lane])
-                if lane in found.oldest_s:
-                    oldest.add_metric([name, lane.value], found.oldest_s[lane])
-                if (time := lane_left(found.backlog, lane)) is not None:
-                    left.add_metric([name, lane.value], time.total_seconds())
-            for d in DIMENSIONS:
-                for family, of in ((rates, f"{d}_rate"), (others, f"{d}_others")):
-                    if of in found.fields:
-                        family.add_metric([name, d], float(found.fields[of]))
-            reason = _why_blocked(found)
-            blocked.add_metric([name, reason or "none"], float(reason is not None))
-        yield from (jobs, oldest, left, rates, others, blocked)
+        in_redis, in_store = asyncio.run(_read(self._settings))
+        families = {name: GaugeMetricFamily(name, it.says, labels=it.labels) for name, it in names.SHARED.items()}
+        families[names.REDIS_UP].add_metric([], float(in_redis is not None))
+        families[names.STORE_UP].add_metric([], float(in_store is not None))
+        if in_redis is not None:
+            families[names.HELD].add_metric([], in_redis.held)
+            for name, found in in_redis.classes.items():
+                _tell_lanes(families, name, found)
+                _tell_budget(families, name, found)
+            self._tell_caps(families, in_redis)
+        if in_store is not None:
+            families[names.DEAD_LETTERS].add_metric([], in_store.dead_letters)
+            for labels, count in in_store.alarms.items():
+                families[names.ALARMS].add_metric(labels, count)
+        yield from families.values()
+
+    def _tell_caps(self, families: Mapping[str, GaugeMetricFamily], found: _InRedis) -> None:
+        for cap in self._settings.caps:
+            labels = [cap.per, cap.lane.value if cap.lane else _ALL, cap.model_class or _ALL, cap.action]
+            families[names.CAP].add_metric(labels, float(cap.usd))
+            families[names.CAP_SPENT].add_metric(labels, float(cap.spent(found.spend, found.now)))
+
+
+def _tell_lanes(families: Mapping[str, GaugeMetricFamily], name: str, found: _ModelClass) -> None:
+    for lane in Lane:
+        families[names.QUEUED].add_metric([name, lane.value], found.ready[lane])
+        if lane in found.oldest_s:
+            families[names.OLDEST].add_metric([name, lane.value], found.oldest_s[lane])
+        if (time := lane_left(found.backlog, lane)) is not None:
+            families[names.TIME_LEFT].add_metric([name, lane.value], time.total_seconds())
+
+
+def _tell_budget(families: Mapping[str, GaugeMetricFamily], name: str, found: _ModelClass) -> None:
+    fields, now_ms = found.fields, found.backlog.now
+    for d in DIMENSIONS:
+        for family, of in ((names.BUDGET, f"{d}_rate"), (names.OTHERS, f"{d}_others")):
+            if of in fields:
+                families[family].add_metric([name, d], float(fields[of]))
+    reason = _why_blocked(found)
+    families[names.BLOCKED].add_metric([name, reason or "none"], float(reason is not None))
+    open_ms = now_ms - float(fields["open_since"]) if "open_since" in fields else 0.0
+    families[names.BREAKER].add_metric([name], max(0.0, open_ms / 1000))
+    families[names.PAUSE].add_metric([name], max(0.0, (float(fields.get("blocked_until", 0)) - now_ms) / 1000))
 
 
 def _why_blocked(found: _ModelClass) -> str | None:
@@ -94,27 +117,45 @@ def _why_blocked(found: _ModelClass) -> str | None:
     return None
 
 
-async def _read(settings: Settings) -> _Fleet:
-    fleet = _Fleet()
+async def _read(settings: Settings) -> tuple[_InRedis | None, _InStore | None]:
+    in_redis, in_store = None, None
     redis = connect(settings.redis_url or "")
     try:
         async with asyncio.timeout(PATIENCE.total_seconds()):
-            with redis_errors():
-                for raw in await redis.smembers(keys.BUDGETS):  # type: ignore[misc]
-                    name = raw.decode("utf-8", "replace")
-                    fleet.classes[name] = await _read_class(redis, name, settings)
-            fleet.redis_is_up = True
+            in_redis = await _read_redis(redis, settings)
     except (PromptmillError, TimeoutError):
-        fleet.classes.clear()
+        pass
     finally:
         await redis.aclose()
     try:
         async with asyncio.timeout(PATIENCE.total_seconds()):
-            async with await ResultStore.open(settings.store, migrate=False) as store:
-                fleet.dead_letters = await store.count_dead_letters()
+            in_store = await _read_store(settings)
     except (PromptmillError, TimeoutError):
         pass
-    return fleet
+    return in_redis, in_store
+
+
+async def _read_redis(redis: Redis, settings: Settings) -> _InRedis:
+    with redis_errors():
+        seconds, microseconds = await redis.time()
+        found = _InRedis(
+            held=await redis.zcard(keys.QUEUE),
+            spend=await Queue(redis).spend(),
+            now=datetime.fromtimestamp(seconds + microseconds / 1e6, UTC),
+        )
+        for raw in await redis.smembers(keys.BUDGETS):  # type: ignore[misc]
+            name = raw.decode("utf-8", "replace")
+            found.classes[name] = await _read_class(redis, name, settings)
+    return found
+
+
+async def _read_store(settings: Settings) -> _InStore:
+    async with await ResultStore.open(settings.store, migrate=False) as store:
+        alarms = await store.watching.alarms(limit=_ALARMS_READ)
+        return _InStore(
+            dead_letters=await store.count_dead_letters(),
+            alarms=Counter((alarm.series.model, alarm.metric, alarm.state.value) for alarm in alarms),
+        )
 
 
 async def _read_class(redis: Redis, name: str, settings: Settings) -> _ModelClass:

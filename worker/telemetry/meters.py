@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from promptmill.errors import MissingExtra
+from promptmill.jobs import KIND_TAG
 from promptmill.results import Attempt, Result
+from worker.telemetry import names
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -15,6 +18,11 @@ SECONDS: Final = (0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120, 300, 600, 
 
 NONE: Final = "none"
 """Stands where a label has no value: Prometheus takes an empty one for none at all."""
+
+MAX_KINDS: Final = 30
+"""Kinds of prompts with labels of their own: each costs Prometheus a series for every metric, model and lane."""
+UNNAMED: Final = "unnamed"
+OTHER: Final = "other"
 
 
 class Meters(Protocol):
@@ -44,44 +52,23 @@ class PrometheusMeters:
         # Not at the top: whether it counts in files for several processes is settled when it is imported.
         from prometheus_client import REGISTRY, Counter, Histogram, Summary  # noqa: PLC0415
 
-        registry = registry or REGISTRY
-        self._attempts = Counter(
-            "promptmill_attempts",
-            "Requests sent, by outcome and whose fault.",
-            ["model", "lane", "outcome", "blame"],
-            registry=registry,
-        )
-        self._jobs = Counter(
-            "promptmill_jobs",
-            "Jobs ended; fallback: another model answered.",
-            ["model", "lane", "status", "fallback"],
-            registry=registry,
-        )
-        self._tokens = Counter(
-            "promptmill_tokens",
-            "Tokens of answers; kind: input, output, cache_write, cache_read.",
-            ["model", "lane", "kind"],
-            registry=registry,
-        )
-        self._cost = Counter(
-            "promptmill_cost_usd",
-            "What jobs that ended have cost, all attempts included.",
-            ["model", "lane"],
-            registry=registry,
-        )
-        self._latency = Histogram(
-            "promptmill_latency_seconds",
-            "Durations by stage: queue (submit to first claim), first_byte (streamed answers), whole (one request).",
-            ["model", "lane", "stage"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._quality = Summary(
-            "promptmill_quality",
-            "Metrics of answers (docs/metrics.md): sum over count is the mean, of a flag its share.",
-            ["model", "lane", "metric"],
-            registry=registry,
-        )
+        made: dict[str, Any] = {
+            "counter": Counter,
+            "summary": Summary,
+            "histogram": partial(Histogram, buckets=SECONDS),
+        }
+        counted: dict[str, Any] = {
+            name: made[it.type](name, it.says, it.labels, registry=registry or REGISTRY)
+            for name, it in names.COUNTED.items()
+        }
+        self._attempts = counted[names.ATTEMPTS]
+        self._jobs = counted[names.JOBS]
+        self._fallbacks = counted[names.FALLBACKS]
+        self._tokens = counted[names.TOKENS]
+        self._cost = counted[names.COST]
+        self._latency = counted[names.LATENCY]
+        self._quality = counted[names.QUALITY]
+        self._kinds: set[str] = set()
 
     def attempted(self, attempt: Attempt, *, lane: str) -> None:
         """Count a request that was sent."""
@@ -109,9 +96,28 @@ class PrometheusMeters:
                 self._tokens.labels(model, lane, kind).inc(tokens)
         if result.cost_usd is not None:
             self._cost.labels(model, lane).inc(float(result.cost_usd))
-        for metric, value in (result.quality or {}).items():
-            if isinstance(value, bool | int | float):
-                self._quality.labels(model, lane, metric).observe(value)
+        if fell_back and result.ok:
+            self._fallbacks.labels(result.asked_model or NONE, model, _why_not_asked(result)).inc()
+        if result.quality:
+            kind = self._kind_of(result)
+            for metric, value in result.quality.items():
+                if isinstance(value, bool | int | float):
+                    self._quality.labels(model, lane, kind, metric).observe(value)
+
+    def _kind_of(self, result: Result) -> str:
+        """Return the label of a kind that its owner named. There may be any number of hashes: they get none."""
+        if not result.tags.get(KIND_TAG):
+            return UNNAMED
+        if result.kind not in self._kinds and len(self._kinds) >= MAX_KINDS:
+            return OTHER
+        self._kinds.add(result.kind)
+        return result.kind
+
+
+def _why_not_asked(result: Result) -> str:
+    """Return what the last request to another model than the one that answered came to."""
+    others = [attempt.outcome for attempt in result.attempts if attempt.model != result.attempts[-1].model]
+    return others[-1] if others else NONE
 
 
 def make_meters(address: str | None) -> Meters:

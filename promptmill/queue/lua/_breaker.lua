@@ -1,6 +1,8 @@
 -- A breaker for each budget. When the provider answers nobody, or refuses the account, one request at every interval
 -- finds out whether that is over, and nobody else is sent. It is kept in the budget's hash:
 --   answered        when (ms) the newest of the answered requests was sent
+--   answered_at, answered_by              when (ms) the last answer came, and to which worker
+--   others_at       when (ms) the last one came to any other worker
 --   answer_ms       how long answers usually take
 --   failures        how many requests in a row came to nothing
 --   failing_since   when (ms) the first of them was reported, and failed_at the last
@@ -9,8 +11,10 @@
 --   open_reason, open_effect              why: the outcome, and what it tells ('trips' or 'parks')
 --   probe_at, probe_every                 when (ms) the next request may go, and how long the one after it has to wait
 --   probed_lane                           which lane the last one was of
+--   tried1, tried2, tried3                how many probes each lane has sent: the next one is of the job that many behind
 --   reroute_at                            from then (ms) on jobs that may ask another model are handed out to do so
---   looked1, looked2, looked3             how many jobs of each lane were looked at for that since the last probe
+--   looked_at                             when (ms) it was last begun to look for them from the head of each lane
+--   looked1, looked2, looked3             how many jobs of each lane were looked at since
 -- and for retries, which may take a share of the rate at most:
 --   retry_tat, retry_step                 theoretical arrival time (ms), and what each of them adds to it
 -- Rules: see promptmill/breaker.py, the same in Python, which a test compares step by step.
@@ -23,7 +27,7 @@ local RESTART_SHARE, RESTART_GROWTH = 0.5, 2
 local RETRY_BURST = 10
 local OPEN = {
   'open_since', 'open_reason', 'open_effect', 'open_until', 'probe_at', 'probe_every', 'probed_lane', 'reroute_at',
-  'looked1', 'looked2', 'looked3',
+  'tried1', 'tried2', 'tried3', 'looked_at', 'looked1', 'looked2', 'looked3',
 }
 
 local function put(budget, name, value)
@@ -51,9 +55,9 @@ local function close_breaker(budget, now)
     'ramp_share', string.format('%.6f', math.min(share, RESTART_SHARE)), 'ramp_growth', growth)
 end
 
--- Whether a job that succeeded was answered now: one whose answer was found in the store used nothing.
-local function was_answered(record, input, output)
-  return record.charged > 0 and (tonumber(input) or 0) + (tonumber(output) or 0) > 0
+-- Every token is the name of the worker and two numbers.
+local function worker_of(record)
+  return string.match(record.token, '^(.*)%.%d+%.%d+$') or record.token
 end
 
 -- A request was answered. Returns whether the budget goes on by that: it was a probe. What was sent before the breaker
@@ -64,6 +68,12 @@ local function note_answer(record, now)
   local took = math.max(0, now - record.charged)
   put(budget, 'answer_ms', budget.answer_ms and budget.answer_ms + (took - budget.answer_ms) / SMOOTHING or took)
   put(budget, 'answered', math.max(budget.answered or 0, record.charged))
+  local worker = worker_of(record)
+  if redis.call('HGET', budget.key, 'answered_by') ~= worker then
+    put(budget, 'others_at', budget.answered_at or 0)
+    redis.call('HSET', budget.key, 'answered_by', worker)
+  end
+  put(budget, 'answered_at', now)
   if budget.failures then redis.call('HDEL', budget.key, 'failures', 'failing_since', 'failed_at') end
   if record.failed_at > 0 and budget.retry_tat and budget.retry_step then
     put(budget, 'retry_tat', budget.retry_tat - budget.retry_step)
@@ -71,6 +81,28 @@ local function note_answer(record, now)
   if not is_probe(budget, record) then return false end
   close_breaker(budget, now)
   return true
+end
+
+-- The API dealt with a request without asking the model. So it takes the account, but whoever says so stands at the
+-- door, and goes on saying so while the models are out: the next probe goes at once, and it is that which finds out.
+-- Returns whether the budget goes on.
+local function note_taken(record, now)
+  local budget = read_budget(record.budget)
+  if not is_probe(budget, record) then return false end
+  if redis.call('HGET', budget.key, 'open_effect') == 'parks' then
+    close_breaker(budget, now)
+    return true
+  end
+  put(budget, 'probe_at', now)
+  return false
+end
+
+-- What a request showed by its reply: 'answered' (by the model), 'taken' (by the API, without asking the model), or ''.
+-- Returns whether the budget goes on by that.
+local function note_reply(record, reply, now)
+  if record.charged == 0 or reply == '' then return false end
+  if reply == 'answered' then return note_answer(record, now) end
+  return note_taken(record, now)
 end
 
 -- What a lease of a job that failed before has to remember, to tell whose fault it is should it fail again.
@@ -98,11 +130,24 @@ local function note_failure(budget, record, now)
   put(budget, 'failures', counted + 1)
 end
 
-local function is_out(budget, now)
+-- So long (ms) nobody must have been answered to mean anything.
+local function long_enough(budget)
   local within = budget.answer_ms and budget.answer_ms * TIMES_AN_ANSWER or UNKNOWN_MS
+  return math.max(LEAST_MS, math.min(within, MOST_MS))
+end
+
+local function is_out(budget, now)
   return is_failing(budget, now)
     and budget.failures >= ENOUGH
-    and now - budget.failing_since >= math.max(LEAST_MS, math.min(within, MOST_MS))
+    and now - budget.failing_since >= long_enough(budget)
+end
+
+-- Whether a worker that cannot connect is cut off by itself: another one was answered lately.
+local function is_cut_off(budget, record, now)
+  local by = redis.call('HGET', budget.key, 'answered_by')
+  local others_at = budget.answered_at
+  if by == worker_of(record) then others_at = budget.others_at end
+  return by and now - (others_at or 0) <= long_enough(budget)
 end
 
 -- Open it, or tell one that is open why it stays so. Returns whether that is news: an outage changes its face all the
@@ -129,16 +174,15 @@ local function let_probe(budget, lane, now)
   if budget.open_until > now then at = math.min(at, budget.open_until) end
   put(budget, 'probe_at', at)
   put(budget, 'probed_lane', lane)
-  redis.call('HDEL', budget.key, 'looked1', 'looked2', 'looked3')
+  put(budget, 'tried' .. lane, (budget['tried' .. lane] or 0) + 1)
+  local looked = budget['looked' .. lane]
+  if looked and looked > 0 then put(budget, 'looked' .. lane, looked - 1) end -- those behind it have moved up
 end
 
--- A probe that failed goes behind all others of its lane: it may be what fails, so another one is tried next.
-local function step_back(record)
-  local open_since = tonumber(redis.call('HGET', BUDGET .. record.budget, 'open_since'))
-  if not open_since or record.charged <= open_since then return end
-  if math.max(record.failed_at, record.refused_at) < record.charged then return end -- it was never sent
-  local last = redis.call('ZRANGE', lane_key(record), -1, -1, 'WITHSCORES')[2]
-  if last then record.order = math.max(record.order, tonumber(last) + 1) end
+-- Which job of a lane, counted from 0, is its next probe. One that failed keeps its place, but it may be what fails: so
+-- the one behind it is tried next, and round again from the head.
+local function probe_rank(budget, lane, jobs)
+  return (budget['tried' .. lane] or 0) % jobs
 end
 
 -- How long (ms) a job that failed has to wait for its retry; one that is answered gives its place back. Whoever waits

@@ -120,6 +120,9 @@ local function charge_lane(budget, record, cost, now)
       budget[name] = math.max(tat, math.min(math.max(tat, now - took), now) + took / share)
     end
   end
+end
+
+local function note_order(budget, record)
   local order = 'lane' .. record.lane .. '_order'
   budget[order] = math.max(budget[order] or 0, record.order)
 end

@@ -1,7 +1,7 @@
 -- Names of keys and channels. promptmill/queue/keys.py says what each holds; a test compares the two.
 local QUEUE, JOBS, LANE, DUE = 'promptmill:queue', 'promptmill:jobs', 'promptmill:lane:', 'promptmill:due'
 local BUDGET, BUDGETS, TENANTS = 'promptmill:budget:', 'promptmill:budgets', 'promptmill:tenants:'
-local SPEND = 'promptmill:spend'
+local SPEND, HALTS = 'promptmill:spend', 'promptmill:halts'
 local IDLE, RUN, LEARNED = 'promptmill:idle', 'promptmill:run:', 'promptmill:learned:'
 local PAYLOAD, RESULT = 'arq:job:', 'arq:result:'
 local WAKE_CHANNEL, DONE_CHANNEL = 'promptmill:wake:', 'promptmill:done:'

@@ -20,15 +20,17 @@
 --   blamed    1 where that was the job's own fault: others were answered meanwhile
 --   refused_at   when (ms) the account was last refused a request of it for this budget, or 0
 --   seen      of one that failed before: when (ms) the newest request had been sent that was answered as it was leased
+--   halted    at which version of the halts (see _halts.lua) no other model was left for it, or 0
 local FIELDS = {
   'state', 'lane', 'budget', 'requests', 'input', 'output', 'order',
   'claims', 'attempts', 'lost', 'route', 'deadline', 'ends', 'token', 'charged',
   'kind', 'longest', 'reserved_input', 'reserved_output', 'fallbacks', 'failed_at', 'blamed', 'refused_at', 'seen',
+  'halted',
 }
 
 local COUNTS = {
   'requests', 'input', 'output', 'order', 'claims', 'attempts', 'lost', 'route', 'deadline', 'charged', 'longest',
-  'reserved_input', 'reserved_output', 'fallbacks', 'failed_at', 'blamed', 'refused_at', 'seen',
+  'reserved_input', 'reserved_output', 'fallbacks', 'failed_at', 'blamed', 'refused_at', 'seen', 'halted',
 }
 
 local function is_sound(record)
@@ -61,7 +63,7 @@ local function foreign_record()
     state = 'w', lane = 2, budget = '', requests = 0, input = 0, output = 0,
     order = 0, claims = 0, attempts = 0, lost = 0, route = 0,
     deadline = 0, ends = 0, token = 0, charged = 0, kind = 0, longest = 0, reserved_input = 0, reserved_output = 0,
-    fallbacks = 0, failed_at = 0, blamed = 0, refused_at = 0, seen = 0,
+    fallbacks = 0, failed_at = 0, blamed = 0, refused_at = 0, seen = 0, halted = 0,
   }
 end
 

@@ -3,8 +3,8 @@
 -- same time however much is queued: of a long queue a sample is read. Whoever asks does the sums, off Redis' time.
 -- ARGV  1 now (ms, or '')   2 model class   3 records to read, at most about
 --       4 id of a job, or '': of its lane only those before it then count
--- Returns {now, budget, learned, free, job, queues}
---   budget, learned   fields and values of those hashes
+-- Returns {now, budget, learned, halts, free, job, queues}
+--   budget, learned, halts   fields and values of those hashes
 --   free     1 where a worker has a free slot, else 0
 --   job      the record of that job, or false
 --   queues   for each: {members, record (false where there is none), ...}: lanes 1 to 3; then, of all model classes,
@@ -54,5 +54,6 @@ queues[5] = sample(QUEUE, soon, redis.call('ZCARD', QUEUE) - 1, math.ceil(most /
 
 return {
   string.format('%.3f', now), redis.call('HGETALL', BUDGET .. class), redis.call('HGETALL', LEARNED .. class),
+  redis.call('HGETALL', HALTS),
   redis.call('ZCOUNT', IDLE, now - AWAY_MS, '+inf') > 0 and 1 or 0, job and redis.call('HGET', JOBS, asked), queues,
 }

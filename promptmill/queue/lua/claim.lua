@@ -1,9 +1,9 @@
--- needs: keys, record, learned, seen, budget, breaker, spend, alarm
+-- needs: keys, record, learned, seen, budget, breaker, spend, halts, alarm
 -- Lease jobs to a worker: those that may be sent now, in lane order, and no others. A job for which there is no
--- budget stays in the queue.
+-- budget, or whose lane is paused, stays in the queue.
 -- ARGV  1 now (ms, or '')   2 worker   3 lease (ms)   4 most jobs to lease   5 prefix of their tokens
 --       6 caps on spending, as JSON (see _spend.lua), or ''
--- Returns {wait, {class, ...}, {claim, ...}, {cap, ...}}
+-- Returns {wait, {class, ...}, {claim, ...}, {cap, ...}, {field, value, ...}}
 --   wait   ms until this worker should claim again unless it is woken; -1: when one of its jobs has ended
 --   class  model classes with jobs but without limits: configure them and claim again
 --   claim  {id, disposition, token, claims, attempts, lost, route, lane, budget, input and output reserved,
@@ -13,10 +13,13 @@
 --          disposition: 'run'; 'reroute': to be sent to its next model; 'cancelled' or 'expired': only to be ended;
 --          'foreign': to be adopted or buried
 --   cap    {place in the JSON, nano-USD spent}: reached, and nobody was told so before in its hour or day
+--   field, value   of the halts: see _halts.lua
 local now, worker, lease_ms, most, prefix = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local claims, unconfigured = {}, {}
 run_when_full()
 local reached, told = reached_caps(ARGV[6], now)
+local halts = current_halts(now)
+local paused, version = paused_lanes(halts), tonumber(halts.version) or 0
 
 local function lease(id, record, disposition, cost, budget)
   record.state, record.claims = 'l', record.claims + 1
@@ -69,9 +72,14 @@ end
 -- 3. By budget and lane. Budgets take turns, so that one with much to spend does not fill every slot. While more is due
 -- than was looked at, nobody is sent: among it may be the deadline of the very job that would be.
 local mended, seen = 0, false
-local function first_of(class, lane)
+local function next_of(class, lane, budget)
   local key = LANE .. class .. ':' .. lane
-  local id = redis.call('ZRANGE', key, 0, 0)[1]
+  local function next_id()
+    local rank, jobs = 0, budget and is_open(budget) and redis.call('ZCARD', key) or 0
+    if jobs > 0 then rank = probe_rank(budget, lane, jobs) end
+    return redis.call('ZRANGE', key, rank, rank)[1]
+  end
+  local id = next_id()
   while id and mended < bound do
     local record = load_record(id)
     if record and record.state == 'r' and record.ends == 0 and lane_key(record) == key then
@@ -81,16 +89,20 @@ local function first_of(class, lane)
     redis.call('ZREM', key, id) -- somebody deleted or overwrote keys by hand
     mended = mended + 1
     if not record then again = make_foreign(id, now) or again end
-    id = redis.call('ZRANGE', key, 0, 0)[1]
+    id = next_id()
   end
 end
 
+local function rests(lane, class)
+  return paused[lane] or is_parked(reached, lane, class)
+end
+
 -- Lanes that are owed a share of the budget go before those above them. What is owed is as urgent as lane 1. Where a
--- cap is reached nobody goes.
+-- cap is reached, or the lane is paused, nobody goes.
 local function head(class, budget)
   for lane = 2, 3 do
-    if budget and not is_open(budget) and is_owed(budget, lane, now) and not is_parked(reached, lane, class) then
-      local id, record = first_of(class, lane)
+    if budget and not is_open(budget) and is_owed(budget, lane, now) and not rests(lane, class) then
+      local id, record = next_of(class, lane, budget)
       if id then return id, record, true end
     end
   end
@@ -98,19 +110,32 @@ local function head(class, budget)
   local probed = budget and is_open(budget) and budget.probed_lane or 0
   for n = 1, 3 do
     local lane = (probed + n - 1) % 3 + 1
-    if is_parked(reached, lane, class) then
+    if rests(lane, class) then
       seen = true -- its jobs are where they belong
     else
-      local id, record = first_of(class, lane)
+      local id, record = next_of(class, lane, budget)
       if id then return id, record, lane == 1 end
     end
   end
 end
 
+-- A job for which no other model was left is not handed out for one again until something was held back or lifted.
+local function may_reroute(record)
+  local was_tried = record.halted > 0 and record.halted == version
+  return record.state == 'r' and record.ends == 0 and record.fallbacks > record.route and not was_tried
+end
+
 -- A class that has been out for long: its jobs that may ask another model do not wait for it. Lanes are looked through
--- once between two probes, a bounded part in each call. Whoever may go as a probe now stays: where all may ask another
--- model, nobody would ever find out that this one is back.
+-- from their heads every LOOK_EVERY_MS, a bounded part in each call, and between two rounds only what is behind: who comes
+-- in before what was looked at, or moved up past it, is found in the next round. Whoever may go as a probe now stays:
+-- where all may ask another model, nobody would ever find out that this one is back.
+local LOOK_EVERY_MS = 30000
 local function reroute(class, budget)
+  if now - (budget.looked_at or 0) >= LOOK_EVERY_MS then
+    redis.call('HDEL', budget.key, 'looked1', 'looked2', 'looked3')
+    for lane = 1, 3 do budget['looked' .. lane] = nil end
+    put(budget, 'looked_at', now)
+  end
   local first, next_up, urgent = head(class, budget)
   local probe = first and admissible_at(budget, expected_cost(next_up), now, urgent) <= now and first
   for lane = 1, 3 do
@@ -120,7 +145,7 @@ local function reroute(class, budget)
     for _, id in ipairs(ids) do
       if #claims >= most then break end
       local record = id ~= probe and load_record(id)
-      if record and record.state == 'r' and record.ends == 0 and record.fallbacks > record.route then
+      if record and may_reroute(record) then
         leave_lane(id, record)
         lease(id, record, 'reroute')
       else
@@ -156,6 +181,8 @@ while #turns > 0 do
       else
         charge(turn.budget, cost, now)
         charge_lane(turn.budget, record, cost, now)
+        -- Who comes anew starts level with those who are served: a probe from the middle of its lane is not served.
+        if not is_open(turn.budget) then note_order(turn.budget, record) end
         turn.charged = true
         leave_lane(id, record)
         record.seen = seen_by(turn.budget, record)
@@ -195,4 +222,9 @@ else
   redis.call('ZREM', IDLE, worker)
   ensure_alarm(at, now)
 end
-return { string.format('%.3f', math.ceil(wait * 1000) / 1000), unconfigured, claims, told } -- never too early
+local flat = {}
+for field, value in pairs(halts) do
+  flat[#flat + 1] = field
+  flat[#flat + 1] = tostring(value)
+end
+return { string.format('%.3f', math.ceil(wait * 1000) / 1000), unconfigured, claims, told, flat } -- never too early

@@ -1,23 +1,25 @@
 -- needs: keys, record, learned, seen, budget, breaker, spend, alarm
 -- Take ended jobs out of Redis, leave their results for whoever waits, and announce them. Needs the leases.
--- ARGV  1 now (ms, or ''); then ten for each job:
+-- ARGV  1 now (ms, or ''); then eleven for each job:
 --       id, token, result ('' for none), how long to keep it (ms), run or '', status,
 --       input tokens used, output tokens used ('' where nobody knows), cost (nano-USD),
---       what of the cost was not counted when the job went back before
--- Returns for each job, in order: 'OK' or 'LEASE_LOST'.
+--       what of the cost was not counted when the job went back before,
+--       what the reply to its request showed: 'answered', 'taken' or '' (see _breaker.lua)
+-- Returns for each job, in order: 'OK', 'GOES_ON' (likewise, and by its reply the open breaker of its budget closed) or
+-- 'LEASE_LOST'.
 local now, answers, goes_on = clock(ARGV[1]), {}, false
 run_when_full()
-for base = 1, #ARGV - 1, 10 do
+for base = 1, #ARGV - 1, 11 do
   local id, token, result, keep_ms = ARGV[base + 1], ARGV[base + 2], ARGV[base + 3], tonumber(ARGV[base + 4])
   local run, status, input, output = ARGV[base + 5], ARGV[base + 6], ARGV[base + 7], ARGV[base + 8]
   local record = leased_record(id, token)
   if record then
     reconcile(record, input, output)
     count_spend(record, ARGV[base + 10], now)
-    if status == 'succeeded' then
-      learn(record, input, output)
-      if was_answered(record, input, output) then goes_on = note_answer(record, now) or goes_on end
-    end
+    if status == 'succeeded' then learn(record, input, output) end
+    local reply = ARGV[base + 11]
+    local closes = note_reply(record, reply, now)
+    goes_on = goes_on or closes or reply == 'taken'
     redis.call('ZREM', QUEUE, id)
     redis.call('HDEL', JOBS, id)
     redis.call('DEL', PAYLOAD .. id)
@@ -31,7 +33,7 @@ for base = 1, #ARGV - 1, 10 do
       redis.call('PUBLISH', RUN_CHANNEL .. run, id)
     end
     redis.call('PUBLISH', DONE_CHANNEL .. id, status)
-    answers[#answers + 1] = 'OK'
+    answers[#answers + 1] = closes and 'GOES_ON' or 'OK'
   else
     answers[#answers + 1] = 'LEASE_LOST'
   end

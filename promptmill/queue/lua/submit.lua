@@ -24,7 +24,7 @@ for n = 1, count do
       lane = lane, budget = budget, requests = requests, input = input, output = output,
       claims = before, attempts = 0, lost = 0, route = 0, deadline = deadline, ends = 0,
       kind = kind ~= '' and kind or 0, longest = kind ~= '' and longest or 0,
-      fallbacks = fallbacks or 0, failed_at = 0, blamed = 0, refused_at = 0, seen = 0,
+      fallbacks = fallbacks or 0, failed_at = 0, blamed = 0, refused_at = 0, seen = 0, halted = 0,
     }
     record.order = next_order(budget, lane, tenant, record)
     local at = now

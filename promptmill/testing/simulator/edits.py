@@ -36,6 +36,20 @@ def refusing(answer: Answer, _rng: Random) -> Answer:
     return replace(answer, blocks=(), stop_reason="refusal", stop_sequence=None, stop_details=details)
 
 
+def cut_at_max_tokens(answer: Answer, rng: Random) -> Answer:
+    """Reach max_tokens half-way."""
+    return replace(_half(answer, rng), stop_reason="max_tokens", stop_sequence=None)
+
+
+def with_unfit_tool_input(answer: Answer, _rng: Random) -> Answer:
+    """Call tools with arguments that nobody asked for; an answer without a call stays as it is."""
+    unfit = tuple(
+        replace(block, text='{"nobody_asked_for":[null]}') if block.kind == "tool_use" else block
+        for block in answer.blocks
+    )
+    return replace(answer, blocks=unfit)
+
+
 def out_of_context(answer: Answer, rng: Random) -> Answer:
     """Run out of context window half-way."""
     return replace(_half(answer, rng), stop_reason="model_context_window_exceeded", stop_sequence=None)

@@ -55,6 +55,11 @@ def error_event(reply: ErrorReply, request_id: str) -> bytes:
     return b"event: error\ndata: %b\n\n" % reply.body(request_id)
 
 
+def unknown_event() -> bytes:
+    """Return an event of a kind that nobody has heard of: clients are to let it pass."""
+    return _event("novelty", what={"of": ["the", "future"]})
+
+
 def _deltas(answer: Answer, block: Block, tokens: int) -> Iterator[tuple[int, dict[str, Any]]]:
     kind, key = {
         "text": ("text_delta", "text"),

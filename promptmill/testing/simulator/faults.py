@@ -33,6 +33,8 @@ class Disruption(StrEnum):
     STREAM_STALL = "stream stall"
     STREAM_NO_STOP = "stream without an end"
     STREAM_EMPTY = "empty stream"
+    STREAM_REPEATED = "stream that begins twice"
+    STREAM_UNKNOWN = "stream with unknown events"
 
 
 Edit = Callable[[Answer, Random], Answer]
@@ -112,6 +114,8 @@ _REFUSED = (
     ),
     _error(403, "permission_error", "Your API key may not use this resource."),
     _error(404, "not_found_error", "The requested resource was not found."),
+    _page_fault("not_found_html", 404, "404 Not Found"),
+    _page_fault("proxy_authentication_html", 407, "407 Proxy Authentication Required"),
     _error(408, "timeout_error", "The request was not received in time.", name="request_timeout"),
     _error(409, "conflict_error", "The request is in conflict with another one."),
     _error(413, "request_too_large", "The request is larger than the 32 MB allowed."),
@@ -138,6 +142,12 @@ _REFUSED = (
         "Your organization has reached the spend limit of its contract.",
         error_code="contract_spend_limit_reached",
     ),
+    Fault(
+        "redirect",
+        "307 to another address",
+        Reached.EDGE,
+        PlainReply(307, b"", "text/plain", headers=(("Location", "/elsewhere"),)),
+    ),
 )
 
 _FAILED = (
@@ -151,8 +161,26 @@ _FAILED = (
     ),
     Fault("service_unavailable_empty", "503 without a body", Reached.EDGE, PlainReply(503, b"", "text/plain")),
     _error(504, "timeout_error", "The request took too long.", name="gateway_timeout", reached=Reached.LIMITER),
+    Fault(
+        "wrong_charset",
+        "500 with a page in another charset than it says",
+        Reached.EDGE,
+        PlainReply(500, _page("500 Internal Server Error"), "text/html; charset=utf-16"),
+    ),
+    Fault(
+        "not_gzip",
+        "503 with a body that is not the gzip it says",
+        Reached.EDGE,
+        PlainReply(503, b"upstream connect error", "text/plain", headers=(("Content-Encoding", "gzip"),)),
+    ),
     _page_fault("unknown_error_html", 520, "520: Web server is returning an unknown error"),
     Fault(OVERLOADED.kind, "529 overloaded_error", Reached.LIMITER, OVERLOADED),
+)
+
+_ODD_USAGE = (
+    b'{"id":"msg_odd","type":"message","role":"assistant","model":"claude-haiku-5-5","stop_reason":"end_turn",'
+    b'"stop_sequence":null,"content":[{"type":"text","text":"An answer all the same."}],'
+    b'"usage":{"input_tokens":"many","output_tokens":7,"cache_creation":[1],"cache_read_input_tokens":-3}}'
 )
 
 _ODD_SUCCESSES = (
@@ -168,10 +196,15 @@ _ODD_SUCCESSES = (
     _odd_200("json_null", "the JSON null", b"null"),
     _odd_200("json_list", "the JSON [1]", b"[1]"),
     _odd_200("invalid_utf8", "bytes labelled JSON that are not UTF-8", b'{"id":"msg_\xff\xfe","type":"message"}'),
+    _odd_200("odd_usage", "a Message whose usage is partly nonsense", _ODD_USAGE),
     _edited("empty_content", "a Message without content that ended its turn", edits.without_content),
     _edited("no_stop_reason", "a Message whose stop_reason is null", edits.without_stop_reason),
     _edited("no_usage", "a Message without usage", edits.without_usage),
     _edited("refusal", "a Message cut short by a refusal", edits.refusing),
+    _edited("max_tokens", "a Message cut at max_tokens", edits.cut_at_max_tokens),
+    _edited(
+        "unfit_tool_input", "a tool call whose input does not fit; none: a good answer", edits.with_unfit_tool_input
+    ),
     _edited("context_window_exceeded", "a Message that filled the context window", edits.out_of_context),
     _edited("pause_turn", "a Message that pauses its turn", edits.pausing),
 )
@@ -191,6 +224,8 @@ _BROKEN_STREAMS = (
     _cut_off("stream_cut", "closes half-way; a short body if not streaming", Disruption.STREAM_CUT),
     _cut_off("stream_stall", "stops half-way for ever, streaming or not", Disruption.STREAM_STALL),
     _cut_off("stream_no_stop", "ends properly without message_stop; cut JSON if not", Disruption.STREAM_NO_STOP),
+    _cut_off("stream_repeated_start", "message_start twice; proper if not streaming", Disruption.STREAM_REPEATED),
+    _cut_off("stream_unknown_events", "unknown events among the others; all proper", Disruption.STREAM_UNKNOWN),
     _cut_off("stream_empty", "200 and no event; an empty body if not streaming", Disruption.STREAM_EMPTY),
 )
 

@@ -130,11 +130,12 @@ class Provider:
         now_ns = self._clock.now_ns()
         self.stats.arrival(now_ns)
         arrival = _Arrival(self._numbered, now_ns, self._request_id("req"), job)
+        fault = None
         try:
-            plan = self._decide(arrival, raw, authorization)
+            plan, fault = self._decide(arrival, raw, authorization)
         except RejectedError as rejected:
             plan = Plan(arrival.request_id, rejected.reply, now_ns, rejected.headers)
-        self.stats.by_status[_status(plan)] += 1
+        self.stats.decided(_status(plan), fault=None if fault is None else fault.name, job=job)
         return plan
 
     def count(self, raw: bytes | None, *, authorization: str) -> Plan:
@@ -184,8 +185,8 @@ class Provider:
             self._request_id("req_lost"), ErrorReply(404, "not_found_error", f"Not found: {path}"), self._clock.now_ns()
         )
 
-    def _decide(self, arrival: _Arrival, raw: bytes | None, authorization: str) -> Plan:
-        """Take a request its way, step by step. Raises `RejectedError` where one refuses it."""
+    def _decide(self, arrival: _Arrival, raw: bytes | None, authorization: str) -> tuple[Plan, Fault | None]:
+        """Take a request its way, step by step; also the fault that struck it. Raises `RejectedError`."""
         validation.check_key(authorization, self.config.rejected_keys)
         call = self._read(arrival, raw)
         fault = self._fault_for(call)
@@ -197,11 +198,9 @@ class Provider:
                 plan = self._fail(call, admission, fault)
             else:
                 plan = self._answer(call, admission, fault)
-        if fault is not None:
-            self.stats.by_fault[fault.name] += 1
         if call.markers:
             self._faults.use_marker(call.prompt.digest)
-        return plan
+        return plan, fault
 
     def _read(self, arrival: _Arrival, raw: bytes | None) -> _Call:
         if raw is None:

@@ -33,6 +33,7 @@ class PlainReply:
     status: int
     body: bytes
     content_type: str
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class RejectedError(Exception):

@@ -77,6 +77,8 @@ class StatsSnapshot:
     """The latest hour, without its empty seconds."""
     jobs: dict[str, KeyCount] = field(default_factory=dict)
     """By `x-promptmill-job` header; only when tracking, and asked for."""
+    met: dict[str, list[str]] = field(default_factory=dict)
+    """By job: what each of its requests met, in order: a fault's name, or the status of an answer that none struck."""
     contents: dict[str, KeyCount] = field(default_factory=dict)
     """By digest of the content; only when tracking, and asked for."""
 
@@ -109,6 +111,7 @@ class Stats:
         self._seconds: deque[list[int]] = deque(maxlen=_SECONDS_KEPT)  # second, granted, refused
         self._arrived: dict[str, Counter[str]] = {"job": Counter(), "content": Counter()}
         self._paid: dict[str, Counter[str]] = {"job": Counter(), "content": Counter()}
+        self._met: dict[str, list[str]] = {}
 
     def arrival(self, now_ns: int) -> None:
         """Count a request that has come in."""
@@ -137,6 +140,14 @@ class Stats:
             self._arrived["content"][content] += 1
             if job:
                 self._arrived["job"][job] += 1
+
+    def decided(self, status: int, *, fault: str | None, job: str | None) -> None:
+        """Count what is sent for a request, and what struck it."""
+        self.by_status[status] += 1
+        if fault is not None:
+            self.by_fault[fault] += 1
+        if self._track and job:
+            self._met.setdefault(job, []).append(fault or str(status))
 
     def granted(self, input_tokens: int) -> None:
         """Count a request that the rate limiter let through."""
@@ -183,6 +194,7 @@ class Stats:
             use=_use(buckets),
             timeline=tuple(Second(*second) for second in self._seconds),
             jobs=self._counts("job") if keys else {},
+            met=self._met if keys else {},
             contents=self._counts("content") if keys else {},
         )
 

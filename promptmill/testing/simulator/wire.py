@@ -14,7 +14,7 @@ import orjson
 from aiohttp import web
 
 from promptmill.testing.simulator.clock import Clock
-from promptmill.testing.simulator.events import beginning_of, end_of, error_event, middle_of
+from promptmill.testing.simulator.events import beginning_of, end_of, error_event, middle_of, unknown_event
 from promptmill.testing.simulator.faults import OVERLOADED, Disruption
 from promptmill.testing.simulator.provider import Delivery, Plan
 from promptmill.testing.simulator.replies import ErrorReply, PlainReply
@@ -60,7 +60,8 @@ def _error(plan: Plan, reply: ErrorReply) -> web.Response:
 async def _plain(reply: PlainReply, request: web.Request) -> web.Response:
     if not reply.content_type:  # aiohttp would add one
         await _hang_up(request, last_words=_BARE % reply.status)
-    return web.Response(status=reply.status, body=reply.body, headers={"Content-Type": reply.content_type})
+    headers = {"Content-Type": reply.content_type, **dict(reply.headers)}
+    return web.Response(status=reply.status, body=reply.body, headers=headers)
 
 
 async def _disrupt(request: web.Request, disruption: Disruption) -> NoReturn:
@@ -79,7 +80,7 @@ async def _disrupt(request: web.Request, disruption: Disruption) -> NoReturn:
 async def _deliver_whole(plan: Plan, delivery: Delivery, request: web.Request) -> web.StreamResponse:
     body = orjson.dumps(delivery.answer.message())
     match delivery.disruption:
-        case None | Disruption.SLOW_FIRST_BYTE:
+        case None | Disruption.SLOW_FIRST_BYTE | Disruption.STREAM_REPEATED | Disruption.STREAM_UNKNOWN:
             return _json(plan, 200, body)
         case Disruption.STREAM_NO_STOP:
             return _json(plan, 200, body[: len(body) // 2])
@@ -113,9 +114,12 @@ async def _stream(plan: Plan, delivery: Delivery, request: web.Request, clock: C
     if disruption is Disruption.HEADERS_ONLY:
         await _until_client_is_gone()
     pieces = list(middle_of(answer))
-    cut = disruption in _HALF_WAY
-    if cut:
+    if disruption in _HALF_WAY:
         pieces = pieces[: max(len(pieces) // 2, 1)]
+    if disruption is Disruption.STREAM_REPEATED:
+        pieces += [(answer.output_tokens, part) for part in beginning_of(answer)]
+    if disruption is Disruption.STREAM_UNKNOWN:
+        pieces = [piece for tokens, part in pieces for piece in ((tokens, unknown_event()), (tokens, part))]
     await _send_as_generated(response, delivery, pieces, clock)
     match disruption:
         case Disruption.STREAM_ERROR:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from promptmill.breaker import restart
 from promptmill.errors import LeaseLost
 from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS, Budget, Cost, Pace, Ramp
-from promptmill.queue import Claim, Disposition, Effect, Report, Settlement, Snooze, Standing
+from promptmill.queue import Claim, Disposition, Effect, Reply, Report, Settled, Settlement, Snooze, Standing
 from promptmill.results import Status
 from tests.support.queues import CLASS, LEASE, Bench, ids
 
@@ -43,8 +44,19 @@ async def fail(bench: Bench, claim: Claim, *, wait: timedelta = NOTHING, **how) 
     return standing
 
 
-async def answer(bench: Bench, claim: Claim) -> None:
-    assert await bench.queue.settle([Settlement(claim, Status.SUCCEEDED, used=Cost(1, 10, 20))]) == [True]
+USED = Cost(1, 10, 20)
+
+
+async def answer(bench: Bench, claim: Claim, *, used: Cost = USED) -> Settled:
+    (settled,) = await bench.queue.settle([Settlement(claim, Status.SUCCEEDED, used=used)])
+    assert settled is not Settled.LEASE_LOST
+    return settled
+
+
+async def dead_letter(bench: Bench, claim: Claim, reply: Reply) -> Settled:
+    """The job ends without a result by what was replied."""
+    (settled,) = await bench.queue.settle([Settlement(claim, Status.FAILED, used=Cost(1, 0, 0), failed_with=reply)])
+    return settled
 
 
 async def refuse(bench: Bench, claim: Claim, **how) -> Standing:
@@ -300,6 +312,114 @@ async def test_a_probe_whose_answer_was_in_the_store_already_tells_nothing(bench
     assert await is_open(bench)
 
 
+async def test_a_probe_that_is_answered_without_usage_closes_it_as_well(bench):
+    """Gateways tell what they like of tokens."""
+    await go_out(bench)
+    assert await answer(bench, await probe(bench), used=Cost(1, 0, 0)) is Settled.GOES_ON
+    assert not await is_open(bench)
+
+
+async def test_of_two_probes_that_are_answered_one_closes_it(bench):
+    await go_out(bench)
+    bench.clock.advance(INTERVAL)
+    one = await bench.claim_one(lease=HOUR)
+    other = await probe(bench)
+    assert [await answer(bench, claim) for claim in (other, one)] == [Settled.GOES_ON, Settled.DONE]
+
+
+async def test_a_model_that_refuses_has_answered(bench):
+    await go_out(bench)
+    assert await dead_letter(bench, await probe(bench), Reply.ANSWERED) is Settled.GOES_ON
+    assert not await is_open(bench)
+
+
+async def test_a_model_that_refuses_what_another_is_asked_next_has_answered(bench):
+    await bench.configure(OTHER)
+    await go_out(bench)
+    elsewhere = Snooze(await probe(bench), route=1, budget=OTHER, reply=Reply.ANSWERED)
+    assert await bench.queue.snooze(elsewhere) is Settled.GOES_ON
+    assert not await is_open(bench)
+
+
+async def test_a_model_that_refuses_is_not_out_whatever_fails_beside(bench):
+    await bench.configure()
+    await bench.submit(*(f"j{n}" for n in range(2 * ENOUGH)))
+    claims = (await bench.claim(most=100, lease=HOUR)).jobs
+    for n, claim in enumerate(claims):
+        bench.clock.advance(LONG_ENOUGH_MS / ENOUGH)
+        if n == ENOUGH - 2:
+            assert await dead_letter(bench, claim, Reply.ANSWERED) is Settled.DONE, "it was not out"
+        else:
+            await fail(bench, claim)
+    assert not await is_open(bench)
+
+
+async def test_a_request_that_is_not_valid_shows_that_the_account_is_taken_again(bench):
+    await go_out(bench)
+    assert await dead_letter(bench, await probe(bench), Reply.TAKEN) is Settled.GOES_ON
+    assert not await is_open(bench)
+
+
+async def test_where_models_are_out_a_request_that_is_not_valid_lets_the_next_probe_go_at_once(bench):
+    """What stands at the door goes on refusing while nobody behind it answers."""
+    await go_out(bench, "bad", "good")
+    await fail(bench, await probe(bench))
+    bad = await probe(bench)
+    assert (await bench.claim()).jobs == ()
+    assert await dead_letter(bench, bad, Reply.TAKEN) is Settled.DONE
+    assert await is_open(bench)
+    assert (await bench.claim_one()).probe
+    assert (await bench.claim()).jobs == (), "one, as ever"
+
+
+async def test_what_the_api_said_to_a_request_from_before_the_outage_is_no_news(bench):
+    await bench.configure()
+    await bench.submit("bad", "odd", "refused", "d")
+    bad, odd, refused, _ = (await bench.claim(lease=HOUR)).jobs
+    await refuse(bench, refused)
+    assert await dead_letter(bench, bad, Reply.TAKEN) is Settled.DONE
+    assert await dead_letter(bench, odd, Reply.ANSWERED) is Settled.DONE
+    assert await is_open(bench)
+
+
+async def test_probes_that_failed_keep_their_places_in_the_lane(bench):
+    await go_out(bench, *"abcdef")
+    tried = []
+    for _ in range(4):
+        claim = await probe(bench)
+        tried.append(claim.job_id)
+        await refuse(bench, claim)
+    await bench.queue.resume(CLASS)
+    assert (tried, ids(await bench.claim())) == (list("abcd"), list("abcdef"))
+
+
+async def test_however_lanes_change_no_job_is_the_only_one_that_is_tried(bench):
+    await go_out(bench, *"abcd")
+    tried = []
+    for n in range(12):
+        claim = await probe(bench)
+        tried.append(claim.job_id)
+        await refuse(bench, claim)
+        if n % 3 == 0:
+            await bench.queue.cancel([claim.job_id])
+            await bench.submit(f"new{n}")
+            for ended in (await bench.claim()).jobs:
+                await bench.queue.settle([Settlement(ended, Status.CANCELLED)])
+    assert all(one != next_one for one, next_one in itertools.pairwise(tried))
+
+
+async def test_a_probe_from_the_middle_of_its_lane_sets_nobody_back_who_comes_anew(bench):
+    """A newcomer starts level with those who are served; those behind whom others wait are not."""
+    await bench.configure()
+    await bench.submit(*(f"j{n}" for n in range(10)), tags={"tenant": "big"})
+    await refuse(bench, await bench.claim_one(most=1))
+    for _ in range(6):
+        await refuse(bench, await probe(bench))
+    await bench.submit("new", tags={"tenant": "small"})
+    await bench.queue.resume(CLASS)
+    assert ids(await bench.claim(most=50)).index("new") <= 2
+
+
 async def test_a_probe_that_fails_keeps_it_out_and_another_job_is_tried_next(bench):
     await go_out(bench, "a", "b", "c")
     tried = []
@@ -338,8 +458,7 @@ async def test_a_probe_that_tells_nothing_holds_up_nothing(bench, end):
             await bench.queue.settle([Settlement(claim, Status.FAILED, used=Cost(1, 10, 0))])
     assert await is_open(bench)
     assert (await bench.claim()).jobs == ()
-    next_one = await probe(bench)
-    assert next_one.job_id == ("b" if end in {"cancelled", "dead letter", "still hangs"} else "a")
+    assert (await probe(bench)).job_id == "b", "what was tried is not tried again before all others"
 
 
 async def test_the_provider_says_how_long_everybody_is_to_wait(bench):
@@ -366,6 +485,59 @@ async def test_what_is_cancelled_or_expires_ends_while_its_class_is_out(bench):
     assert [claim.disposition for claim in (await bench.claim()).jobs] == [Disposition.CANCELLED]
     bench.clock.advance(5_000)
     assert [claim.disposition for claim in (await bench.claim()).jobs] == [Disposition.EXPIRED]
+
+
+# a worker that is cut off -------------------------------------------------------------------------------------------
+
+
+async def find_no_connection(bench: Bench, claim: Claim, **how) -> Standing:
+    return await fail(bench, claim, outcome="connection_failed", effect=Effect.UNREACHED, may_use_attempt=False, **how)
+
+
+async def test_who_finds_no_connection_while_another_is_answered_is_cut_off_by_itself(bench):
+    """It opens nothing, holds back no retry, and no job is the worse for it."""
+    await bench.configure(requests=Pace(60, 1_000))
+    await bench.submit("answered", "a", "b")
+    good = await bench.claim_one(worker="good", most=1)
+    bench.clock.advance(1_000)
+    await answer(bench, good)
+    for _ in range(3 * ENOUGH):
+        claim = await bench.claim_one(worker="bad", most=1)
+        standing = await find_no_connection(bench, claim)
+        assert (standing.is_cut_off, standing.is_out, standing.to_blame) == (True, False, False)
+        assert standing.wait == NOTHING
+        bench.clock.advance(500 / ENOUGH)
+    assert [await stored(bench, name) for name in ("failures", "retry_tat")] == [None, None]
+    bench.clock.advance(1)
+    assert not (await fail(bench, await bench.claim_one(worker="good", most=1))).to_blame, "its first own failure"
+
+
+@pytest.mark.parametrize("answered", ["itself", "long ago", "nobody"])
+async def test_where_nobody_else_is_answered_who_finds_no_connection_is_not_alone(bench, answered):
+    await bench.configure()
+    await bench.submit("first", *(f"j{n}" for n in range(ENOUGH)))
+    first = await bench.claim_one(worker="bad" if answered == "itself" else "good", most=1)
+    bench.clock.advance(4_000)
+    if answered == "nobody":
+        await bench.queue.snooze(Snooze(first, wait=HOUR, sent=False))
+    else:
+        await answer(bench, first)
+    bench.clock.advance(8_001 if answered == "long ago" else 8_000)
+    for claim in (await bench.claim(worker="bad", most=ENOUGH, lease=HOUR)).jobs:
+        bench.clock.advance(LONG_ENOUGH_MS / (ENOUGH - 2))
+        standing = await find_no_connection(bench, claim)
+        assert not standing.is_cut_off
+    assert standing.is_out
+
+
+async def test_a_probe_of_a_worker_that_is_cut_off_does_not_undo_what_another_found_out(bench):
+    await go_out(bench)
+    bench.clock.advance(INTERVAL)
+    one = await bench.claim_one(worker="good", lease=HOUR)
+    other = await probe(bench)
+    await answer(bench, one)
+    standing = await find_no_connection(bench, other)
+    assert (standing.is_cut_off, standing.is_out, await is_open(bench)) == (True, False, False)
 
 
 # the account is refused ---------------------------------------------------------------------------------------------
@@ -423,6 +595,16 @@ async def test_a_refusal_of_what_was_sent_before_a_request_that_was_answered_par
     bench.clock.advance(1)
     await answer(bench, await bench.claim_one())
     assert not (await refuse(bench, old)).is_out
+
+
+async def test_a_refusal_that_parks_nothing_takes_no_place_among_the_retries(bench):
+    await bench.configure(requests=Pace(60, 1_000))
+    await bench.submit("old", "new")
+    old = await bench.claim_one(most=1)
+    bench.clock.advance(1)
+    await answer(bench, await bench.claim_one())
+    assert (await refuse(bench, old)).wait == NOTHING
+    assert await stored(bench, "retry_tat") is None
 
 
 async def test_a_key_that_is_refused_a_second_time_is_nobodys_fault(bench):
@@ -657,7 +839,21 @@ async def test_who_asks_the_last_model_that_it_may_waits_for_it(bench):
     assert (await bench.claim()).jobs == ()
 
 
-async def test_a_long_lane_is_looked_through_a_part_at_a_time_once_between_two_probes(bench):
+async def test_who_comes_in_before_what_was_looked_at_is_found_in_the_next_round(bench):
+    """A tenant that comes anew stands near the head of the lane. Probes may be hours apart: rounds are not."""
+    names = [(f"j{n}", ()) for n in range(20)]
+    await out_for_half_a_minute(bench, *names)
+    await bench.submit(*(f"k{n}" for n in range(20)))
+    assert (await bench.claim()).jobs == ()
+    await bench.submit("newcomer", fallbacks=(MODEL,), tags={"tenant": "another"})
+    assert await bench.redis.zrank(f"promptmill:lane:{CLASS}:2", "newcomer") < 2 * len(names), "not at the end"
+    bench.clock.advance(29_000)
+    assert (await bench.claim()).jobs == (), "not a lane of thousands at every call"
+    bench.clock.advance(1_000)
+    assert ids(await bench.claim()) == ["newcomer"]
+
+
+async def test_a_long_lane_is_looked_through_a_part_at_a_time_once_in_a_round(bench):
     names = [f"j{n:03}" for n in range(300)]
     rerouted = {"j000", "j150", "j299"}
     await out_for_half_a_minute(bench, *((name, (MODEL,) if name in rerouted else ()) for name in names))
@@ -689,7 +885,7 @@ async def test_after_a_breaker_was_deleted_by_hand_lanes_go_in_their_order_again
     await bench.submit("owed", "later", lane=Lane.OVERNIGHT)
     await bench.redis.hdel(f"promptmill:budget:{CLASS}", "open_since")
     bench.clock.advance(INTERVAL)
-    assert ids(await bench.claim(most=4)) == ["owed", "b", "a", "later"]
+    assert ids(await bench.claim(most=4)) == ["owed", "a", "b", "later"]
 
 
 @pytest.mark.parametrize("how", ["deleted", "no number"])

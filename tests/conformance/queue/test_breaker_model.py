@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from promptmill.breaker import Breaker, Suspect, restart
 from promptmill.pacing import Budget, Cost, Pace, Ramp
-from promptmill.queue import Claim, Effect, Report, Settlement, Snooze, Standing
+from promptmill.queue import Claim, Effect, Reply, Report, Settled, Settlement, Snooze, Standing
 from promptmill.results import Status
 from tests.support.queues import CLASS, Bench
 
@@ -26,6 +26,9 @@ EVERY = {
     "spend": timedelta(minutes=15),
 }
 PARKS = {"bad_key", "spend"}
+UNREACHED = {"connection_failed"}
+REPLIES = {"refused": Reply.ANSWERED, "invalid_request": Reply.TAKEN}
+"""Without a result, and yet no failure of the provider."""
 JOBS = 4
 FOR_EVER = timedelta(days=10_000)
 TOLERANCE_MS = 0.01
@@ -37,6 +40,7 @@ class ClaimAll:
     """Somebody leases whatever may go."""
 
     later_ms: float
+    worker: str = "w0"
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Probe:
     """The next probe goes as soon as it may, and this is what it comes to."""
 
     how: str
+    worker: str = "w0"
 
 
 @dataclass(frozen=True)
@@ -63,17 +68,28 @@ class Resume:
 
 
 gaps = st.one_of(st.floats(0, 100), st.floats(500, 40_000), st.just(4_000_000.0))
+workers = st.sampled_from(["w0", "w1"])
 steps = st.one_of(
-    st.builds(ClaimAll, gaps),
-    st.builds(ClaimAll, gaps),
+    st.builds(ClaimAll, gaps, workers),
+    st.builds(ClaimAll, gaps, workers),
     st.builds(Ends, st.just("answered"), st.integers(0, 9), gaps),
-    st.builds(Ends, st.sampled_from(["overloaded", *EVERY]), st.integers(0, 9), gaps, st.sampled_from([0, 0, 45_000])),
+    st.builds(
+        Ends,
+        st.sampled_from(["overloaded", *EVERY, *REPLIES]),
+        st.integers(0, 9),
+        gaps,
+        st.sampled_from([0, 0, 45_000]),
+    ),
     st.builds(Ends, st.just("overloaded"), st.integers(0, 9), st.floats(100, 3_000), st.just(0), st.just(25)),
     st.builds(Ends, st.just("overloaded"), st.integers(0, 9), st.just(190_001.5), st.just(0), st.just(25)),
-    st.builds(Probe, st.sampled_from(["answered", "answered", *EVERY])),
-    st.builds(Probe, st.sampled_from(["answered", "answered", *EVERY])),
+    st.builds(Probe, st.sampled_from(["answered", "answered", *EVERY]), workers),
+    st.builds(Probe, st.sampled_from(["answered", *EVERY, *REPLIES]), workers),
     st.builds(Resume),
 )
+
+
+def worker_of(claim: Claim) -> str:
+    return claim.token.split(".")[0]
 
 
 class Comparison:
@@ -96,7 +112,7 @@ class Comparison:
             match step:
                 case ClaimAll():
                     self.bench.clock.advance(step.later_ms)
-                    await self.claim()
+                    await self.claim(step.worker)
                 case Ends():
                     for _ in range(step.times):
                         self.bench.clock.advance(step.later_ms)
@@ -105,7 +121,7 @@ class Comparison:
                             await self.claim()
                 case Probe():
                     self.bench.clock.now = max(self.bench.clock.now, self.model.probe_at) + 1
-                    await self.claim()
+                    await self.claim(step.worker)
                     await self.end(Ends(step.how, -1, 0))
                 case Resume():
                     await self.bench.queue.resume(CLASS)
@@ -113,9 +129,9 @@ class Comparison:
                     self.ramp = Ramp()
             await self.compare()
 
-    async def claim(self) -> None:
+    async def claim(self, worker: str = "w0") -> None:
         now = self.bench.clock()
-        claims = (await self.bench.claim(most=10, lease=FOR_EVER)).jobs
+        claims = (await self.bench.claim(worker=worker, most=10, lease=FOR_EVER)).jobs
         ready = len(self.jobs) - len(self.running)
         if not self.model.is_open:
             assert len(claims) == ready
@@ -130,23 +146,64 @@ class Comparison:
 
     async def end(self, step: Ends) -> None:
         if self.running:
-            await (self.answered(step) if step.how == "answered" else self.failed(step))
+            claim = self.running.pop(step.pick % len(self.running))
+            if step.how == "answered":
+                await self.answered(claim)
+            elif step.how in REPLIES:
+                await self.replied(claim, REPLIES[step.how])
+            else:
+                await self.failed(claim, step)
 
-    async def answered(self, step: Ends) -> None:
-        claim, now = self.running.pop(step.pick % len(self.running)), self.bench.clock()
-        await self.bench.queue.settle([Settlement(claim, Status.SUCCEEDED, used=Cost(1, 10, 20))])
-        if self.model.is_probe(job := self.jobs.pop(claim.job_id)):
+    def close(self, after: Breaker, now: float) -> Settled:
+        """Take over a breaker that may be closed by what was heard."""
+        closes = self.model.is_open and not after.is_open
+        if closes:
             self.ramp = restart(Budget({}, ramp=self.ramp), now)
-        self.model = self.model.answer(job, now)
+        self.model = after
+        return Settled.GOES_ON if closes else Settled.DONE
+
+    async def answered(self, claim: Claim) -> None:
+        now = self.bench.clock()
+        (settled,) = await self.bench.queue.settle([Settlement(claim, Status.SUCCEEDED, used=Cost(1, 10, 20))])
+        job = self.jobs.pop(claim.job_id)
+        assert settled is self.close(self.model.answer(job, now, worker=worker_of(claim)), now)
         name = f"j{self.replaced}"
         self.replaced += 1
         self.jobs[name] = Suspect(0)
         await self.bench.submit(name)
 
-    async def failed(self, step: Ends) -> None:
-        claim, now = self.running.pop(step.pick % len(self.running)), self.bench.clock()
+    async def report(self, claim: Claim, step: Ends, effect: Effect) -> Standing:
+        return await self.bench.queue.report(
+            Report(
+                claim,
+                step.how,
+                effect,
+                retry_share=SHARE,
+                probe_every=EVERY.get(step.how, timedelta(0)),
+                outage_patience=PATIENCE,
+                may_use_attempt=step.how == "overloaded",
+                ends_at=self.month_end if step.how == "spend" else None,
+                retry_after=timedelta(milliseconds=step.retry_after_ms),
+            )
+        )
+
+    async def replied(self, claim: Claim, reply: Reply) -> None:
+        """The job goes back, say to be asked anew."""
+        now, job = self.bench.clock(), self.jobs[claim.job_id]
+        settled = await self.bench.queue.snooze(Snooze(claim, reply=reply))
+        answers = reply is Reply.ANSWERED
+        after = self.model.answer(job, now, worker=worker_of(claim)) if answers else self.model.take(job, now)
+        assert settled is self.close(after, now)
+
+    async def failed(self, claim: Claim, step: Ends) -> None:
+        now = self.bench.clock()
         job, was_closed, is_news = self.jobs[claim.job_id], not self.model.is_open, False
         wait, parks = 0.0, step.how in PARKS
+        if step.how in UNREACHED and self.model.is_cut_off(worker_of(claim), now):
+            standing = await self.report(claim, step, Effect.UNREACHED)
+            assert standing == Standing(to_blame=False, is_out=self.model.is_open, is_cut_off=True)
+            await self.bench.queue.snooze(Snooze(claim))
+            return
         if not parks:
             self.model, blamed, opens = self.model.fail(job, now, outage_patience=PATIENCE / timedelta(milliseconds=1))
         else:
@@ -160,21 +217,10 @@ class Comparison:
                 until=self.month_end.timestamp() * 1000 if step.how == "spend" else 0,
                 wait=step.retry_after_ms,
             )
-        elif was_closed:
+        elif was_closed and not parks:
             self.model, wait = self.model.retry(now, rate=RATE, share=SHARE)
-        standing = await self.bench.queue.report(
-            Report(
-                claim,
-                step.how,
-                Effect.PARKS if parks else Effect.TRIPS,
-                retry_share=SHARE,
-                probe_every=EVERY[step.how],
-                outage_patience=PATIENCE,
-                may_use_attempt=step.how == "overloaded",
-                ends_at=self.month_end if step.how == "spend" else None,
-                retry_after=timedelta(milliseconds=step.retry_after_ms),
-            )
-        )
+        trips = Effect.UNREACHED if step.how in UNREACHED else Effect.TRIPS
+        standing = await self.report(claim, step, Effect.PARKS if parks else trips)
         expected = Standing(blamed, self.model.is_open, is_news)
         assert replace(standing, wait=expected.wait) == expected
         assert standing.wait / timedelta(milliseconds=1) == pytest.approx(wait, rel=0, abs=TOLERANCE_MS)
@@ -193,7 +239,18 @@ class Comparison:
         model = self.model
         assert (stored.get("open_reason", ""), stored.get("open_effect") == "parks") == (model.reason, model.parked)
         assert ("open_since" in stored) == model.is_open
-        numbers = ("answered", "failures", "failing_since", "failed_at", "probe_at", "probe_every", "open_until")
+        assert stored.get("answered_by", "") == model.answered_by
+        numbers = (
+            "answered",
+            "answered_at",
+            "others_at",
+            "failures",
+            "failing_since",
+            "failed_at",
+            "probe_at",
+            "probe_every",
+            "open_until",
+        )
         found = {
             **{name: float(stored.get(name, 0)) for name in (*numbers, "retry_tat", "retry_step")},
             "open_since": float(stored["open_since"]) if "open_since" in stored else None,

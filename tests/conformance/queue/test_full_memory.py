@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from promptmill.errors import QueueUnavailable
+from promptmill.errors import QueueFull
 from promptmill.queue import Disposition, Effect, Renewal, Report, Settlement, Snooze
 from promptmill.results import Status
 from tests.support.queues import CLASS, LEASE, PLENTY, make_submission
@@ -28,7 +28,7 @@ async def fill(redis) -> AsyncIterator[Callable[[], Awaitable[object]]]:
 
 async def test_no_job_is_taken_in(bench, fill):
     await fill()
-    with pytest.raises(QueueUnavailable, match="does not take writes"):
+    with pytest.raises(QueueFull, match="does not take writes"):
         await bench.queue.submit([make_submission("a")])
 
 

@@ -15,7 +15,7 @@ import pytest
 from redis.asyncio import Redis
 
 from promptmill.pacing import Cost, paces
-from promptmill.queue import Claim, Queue, Settlement, Snooze
+from promptmill.queue import Claim, Claims, Queue, Settlement, Snooze
 from promptmill.results import Status
 from promptmill.settings import Settings
 from promptmill.testing.simulator.budget import Budget as Provider
@@ -23,6 +23,7 @@ from promptmill.testing.simulator.config import Limits
 from tests.support.virtual_fleet import Answer, VirtualFleet, text_job
 from worker.decisions import GoBack, decide, report_on
 from worker.outcomes import POLICIES
+from worker.uplink import Uplink
 
 CLASS = "haiku-5-5"
 RPM = 600
@@ -51,6 +52,11 @@ class Outage:
     share: float = 1
     jobs: frozenset[str] | None = None
     """Whom it concerns; None: all."""
+    workers: frozenset[str] | None = None
+    """Likewise: a host without a network."""
+
+    def concerns(self, worker: str, job_id: str) -> bool:
+        return (self.jobs is None or job_id in self.jobs) and (self.workers is None or worker in self.workers)
 
 
 class FleetInTrouble(VirtualFleet):
@@ -65,13 +71,40 @@ class FleetInTrouble(VirtualFleet):
         self.attempts = 0
         self.dead: list[str] = []
         self.granted_at: list[float] = []
+        self.uplinks = {worker: Uplink(longest_rest=INTERVAL, now=self.now) for worker in self.free}
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock[0] / 1000, UTC)
+
+    def _most(self, worker: str) -> int:
+        return self.uplinks[worker].allows(self.free[worker])
+
+    def _until_next(self, worker: str, claims: Claims) -> timedelta | None:
+        """As worker.engine."""
+        uplink = self.uplinks[worker]
+        if not uplink.is_cut_off or (claims.wait is not None and not claims.jobs):
+            return claims.wait
+        if claims.jobs:
+            uplink.let_one()
+        return uplink.left()
+
+    def _note(self, worker: str, claim: Claim, *, cut_off: bool) -> None:
+        uplink, sent_at = self.uplinks[worker], datetime.fromtimestamp(claim.charge.at / 1000, UTC)
+        was_cut_off = uplink.is_cut_off
+        uplink.note(cut_off=cut_off, started_at=sent_at)
+        if was_cut_off and not uplink.is_cut_off:
+            self.at(self.clock[0], "claim", worker, None)
+
+    async def _settle(self, worker: str, claim: Claim, answer: Answer) -> None:
+        self._note(worker, claim, cut_off=False)
+        await super()._settle(worker, claim, answer)
 
     def minutes(self) -> float:
         return (self.clock[0] - self._start_ms) / 60_000
 
     async def _arrive(self, worker: str, claim: Claim) -> None:
         for outage in self.outages:
-            concerned = outage.jobs is None or claim.job_id in outage.jobs
+            concerned = outage.concerns(worker, claim.job_id)
             if outage.begins <= self.minutes() < outage.ends and concerned and self.random.random() < outage.share:
                 self.at(self.clock[0] + outage.after_ms, "fail", worker, claim, outage.outcome)
                 return
@@ -81,12 +114,12 @@ class FleetInTrouble(VirtualFleet):
     async def _fail(self, worker: str, claim: Claim, outcome: str) -> None:
         self.failed.append((self.minutes(), claim))
         policy, job, settings = POLICIES[outcome], self.jobs[claim.job_id], self.settings
-        now = datetime.fromtimestamp(self.clock[0] / 1000, UTC)
-        report = report_on(policy, claim, retry_after=None, settings=settings, now=now)
+        report = report_on(policy, claim, retry_after=None, settings=settings, now=self.now())
         assert report is not None
         standing = await self.queue.report(report)
         if standing.is_news:
             self.opened.append(self.minutes())
+        self._note(worker, claim, cut_off=standing.is_cut_off)
         decision = decide(
             policy,
             retry_after=None,
@@ -113,7 +146,15 @@ class FleetInTrouble(VirtualFleet):
         return sum(begins <= at < ends for at in self.granted_at) / ((ends - begins) * 60) / PACED
 
 
-async def a_fleet(redis: Redis, *outages: Outage, jobs: int, workers: int = 3, **how: object) -> FleetInTrouble:
+async def a_fleet(
+    redis: Redis,
+    *outages: Outage,
+    jobs: int,
+    workers: int = 3,
+    slots: int = 100,
+    answers_take_s: tuple[float, float] = (0.5, 4),
+    **how: object,
+) -> FleetInTrouble:
     """Workers with that many jobs waiting, on a provider with shallow buckets."""
     clock = [1.8e12]
     settings = Settings.load(environ={}, rpm=RPM, itpm=10**8, otpm=10**8, probe_interval=INTERVAL, **how)
@@ -133,9 +174,9 @@ async def a_fleet(redis: Redis, *outages: Outage, jobs: int, workers: int = 3, *
         clock,
         provider,
         settings,
-        answer=lambda _job: Answer(41, 100, generation.uniform(500, 4_000)),
+        answer=lambda _job: Answer(41, 100, 1_000 * generation.uniform(*answers_take_s)),
         workers=workers,
-        slots=100,
+        slots=slots,
     )
     fleet.begin(*outages)
     await fleet.submit([text_job(number, max_tokens=200) for number in range(jobs)])
@@ -211,3 +252,47 @@ async def test_a_bad_hour_is_not_amplified(redis: Redis) -> None:
     share = len(again) / 20 / (PACED * 60)
     print(f"\n{share:.1%} of the rate went into retries that failed again; out {len(fleet.opened)} times")
     assert share < 0.1 + 0.01
+
+
+@pytest.mark.parametrize(
+    ("answers_take_s", "slots"), [((0.5, 4), 100), ((30, 120), 1_000)], ids=["short answers", "long answers"]
+)
+async def test_a_host_without_a_network_is_its_own_trouble(
+    redis: Redis, answers_take_s: tuple[float, float], slots: int
+) -> None:
+    """Its failures come back within milliseconds, so that it would take job after job from those that are answered."""
+    begins, ends = 1.0, 6.0
+    outage = Outage(begins, ends, "connection_failed", 2, workers=frozenset({"w0"}))
+    fleet = await a_fleet(redis, outage, jobs=3_600, slots=slots, answers_take_s=answers_take_s)
+    await fleet.run(ends + 4)
+    in_vain = len(fleet.failed)
+    print(
+        f"\n{in_vain} requests in vain in 5 min, {fleet.rate(begins, ends):.1%} of the rate meanwhile, "
+        f"out {len(fleet.opened)} times; {fleet.attempts} attempts used up"
+    )
+    assert (fleet.opened, fleet.attempts, fleet.dead, fleet.tally.refused) == ([], 0, [], [])
+    # Nobody hears wake-ups in a virtual fleet: whenever the worker that is cut off tries, a second may be lost.
+    assert fleet.rate(begins, ends) > 0.95
+    assert in_vain < 30
+    assert Counter(fleet.answered) == dict.fromkeys(fleet.jobs, 1)
+
+
+async def test_a_host_whose_network_is_back_works_again_within_an_interval(redis: Redis) -> None:
+    outage = Outage(1, 4, "connection_failed", 2, workers=frozenset({"w0"}))
+    fleet = await a_fleet(redis, outage, jobs=3_000)
+    await fleet.run(4)
+    before = fleet.uplinks["w0"].is_cut_off
+    await fleet.run(0.6)
+    assert (before, fleet.uplinks["w0"].is_cut_off) == (True, False)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 6])
+async def test_where_all_hosts_lose_the_provider_it_is_out_for_all(redis: Redis, workers: int) -> None:
+    """What was under way still ends well for some: each host seems cut off by itself, for as long as that is news."""
+    fleet = await a_fleet(redis, Outage(2, 12, "connection_failed", 2), jobs=3_000, workers=workers)
+    await fleet.run(14)
+    (opened,) = fleet.opened
+    print(f"\n{workers} workers: out after {(opened - 2) * 60:.1f} s, {len(fleet.failed)} requests in vain")
+    assert (opened - 2) * 60 < 20
+    assert len(fleet.probes()) <= timedelta(minutes=10) / INTERVAL
+    assert fleet.rate(13, 14) > 0.95

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from promptmill.actions import ActionRecord, ActionState
 from promptmill.alarms import Alarm, Resolution, SeriesKey
 from promptmill.errors import BadInput
 from promptmill.store.watching import Findings
@@ -57,6 +58,28 @@ def test_open_alarms_are_listed_with_what_changed_and_since_when(alarmed, moment
 def test_the_evidence_of_one_can_be_seen(alarmed):
     shown = json.loads(alarmed.run("alarms", "show", "1").stdout)
     assert shown["evidence"]["examples"]["after"] == ["job-9"]
+
+
+def test_an_alarm_shows_what_was_done_when_and_with_what_outcome(alarmed, moment):
+    due = ActionRecord("alarm 1", "notify hooks.example.com 1a2b3c4d", "alarm", moment, moment, alarm_id=1)
+
+    async def act(store):
+        await store.acting.add([due])
+        mine = await store.acting.take(due, until=moment)
+        await store.acting.put(mine, state=ActionState.DONE, says="told, status 200", at=moment)
+
+    alarmed.on_store(act)
+    assert json.loads(alarmed.run("alarms", "show", "1").stdout)["actions"] == [
+        {
+            "action": "notify hooks.example.com 1a2b3c4d",
+            "state": "done",
+            "tries": 1,
+            "due_since": moment.isoformat(),
+            "ended_at": moment.isoformat(),
+            "says": "told, status 200",
+        }
+    ]
+    assert json.loads(alarmed.run("alarms", "show", "2").stdout)["actions"] == []
 
 
 def test_an_alarm_is_acknowledged_and_resolved(alarmed):

@@ -55,5 +55,52 @@ def test_where_nothing_is_kept_back_that_is_said(machine, named):
 def test_a_mistyped_class_is_met_with_the_one_that_was_meant(troubled):
     done = troubled.run("resume", "haiku-55")
     assert done.exit_code == 2
-    assert "no budget of model class 'haiku-55'; did you mean haiku-5-5?" in done.stderr
+    assert "no budget of model class 'haiku-55', nor a lane; did you mean haiku-5-5?" in done.stderr
     assert kept_back(troubled) == {"haiku-5-5", "opus-5"}
+
+
+def halts(machine) -> list[tuple[str, str, str]]:
+    shown = json.loads(machine.run("status", "--json").stdout)["halts"]
+    return [(halt["what"], halt["name"], halt["by"]) for halt in shown]
+
+
+def test_a_lane_is_paused_shown_and_resumed(machine, make_job):
+    machine.configure("haiku-5-5")
+    machine.submit(make_job("a"))
+    assert machine.run("pause", "standard", "--for", "2h", "--because", "new prompt").output == (
+        "lane standard is paused for 2 h 0 min, or until `promptmill resume standard`\n"
+    )
+    assert halts(machine) == [("lane", "standard", "owner")]
+    shown = " ".join(machine.run("status").output.split())
+    for part in ("lane standard", "(new prompt)", "owner", "in 1 h", "1 paused"):
+        assert part in shown
+    assert machine.run("resume", "standard").output.startswith("lane standard goes on (held back by owner: ")
+    assert halts(machine) == []
+
+
+def test_what_nobody_names_stays_held_back_and_that_is_said(troubled):
+    troubled.run("pause", "overnight")
+    troubled.on_queue(lambda queue: queue.halt("fallback", "claude-opus-5", by="alarm 2", why="worse"))
+    done = troubled.run("resume")
+    assert done.stdout.splitlines()[2:] == [
+        "still held back: claude-opus-5 (`promptmill resume claude-opus-5`)",
+        "still held back: overnight (`promptmill resume overnight`)",
+    ]
+    assert kept_back(troubled) == set()
+    assert troubled.run("resume", "claude-opus-5").stdout == (
+        "claude-opus-5 is used as a fallback again (held back by alarm 2: worse)\n"
+    )
+    assert halts(troubled) == [("lane", "overnight", "owner")]
+
+
+@pytest.mark.parametrize("length", ["", "soon", "-1h", "0", "1w", "1e9"])
+def test_a_time_that_is_none_pauses_nothing(machine, length):
+    done = machine.run("pause", "standard", "--for", length)
+    assert done.exit_code == 2
+    assert "expected a time such as 90s, 30m, 2h or 1d" in done.stderr
+    assert halts(machine) == []
+
+
+@pytest.mark.parametrize(("length", "said"), [("90", "1 min 30 s"), ("1.5h", "1 h 30 min"), ("2d", "2 d 0 h")])
+def test_a_pause_lasts_as_long_as_was_said(machine, length, said):
+    assert f"for {said}," in machine.run("pause", "standard", "--for", length).output

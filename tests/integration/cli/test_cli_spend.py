@@ -8,7 +8,6 @@ from decimal import Decimal
 
 import pytest
 
-from producers.cli.spend import _places, chart
 from promptmill.results import Attempt, Result, Status, Usage
 
 SECOND = timedelta(seconds=1)
@@ -119,19 +118,6 @@ def test_json_has_an_object_for_each_hour_and_group(spent):
 def test_a_grouping_that_nobody_knows_is_a_usage_error(machine, by):
     done = machine.run("spend", "--by", by)
     assert (done.exit_code, "expected model, lane or tag:NAME" in done.stderr) == (2, True)
-
-
-def test_a_month_fits_into_the_chart():
-    now = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
-    hour = datetime(2026, 11, 22, 12, tzinfo=UTC)
-    by_hour = {hour - timedelta(hours=back): Decimal(1) for back in range(721)}
-    assert _places(by_hour, now, 720) == [Decimal(16)] * 45 + [Decimal(1)]
-    assert _places({hour + timedelta(hours=1): Decimal(1)}, now, 1) == [0, 1], "of a clock that is ahead"
-
-
-def test_bars_are_in_proportion_and_the_smallest_is_seen():
-    assert chart([Decimal(value) for value in ("0", "0.001", "4", "8")]) == " ▁▄█"
-    assert chart([Decimal(0)] * 3) == "   "
 
 
 def test_where_nothing_happened_that_is_said(machine):

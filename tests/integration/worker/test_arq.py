@@ -115,6 +115,17 @@ async def test_a_function_that_fails_leaves_its_failure_and_stops_nothing(mill, 
     assert [entry["job"] for entry in logs if entry["event"] == "job_crashed"] == ["bad"]
 
 
+async def test_a_function_that_returns_what_json_lacks_has_failed(mill, arq):
+    async def strange(_ctx):
+        return object()
+
+    async with worker_with(mill, func(strange, name="strange")):
+        job = await arq.enqueue_job("strange", _job_id="odd")
+        await mill.ends.of("odd")
+        info = await job.result_info()
+    assert (info.success, info.result) == (False, "object is not JSON")
+
+
 async def test_a_function_that_takes_too_long_is_stopped(mill, arq):
     async def endless(_ctx):
         await asyncio.Event().wait()

@@ -18,9 +18,19 @@ from worker.outcomes import classify
 from worker.provider import Provider
 
 LONG_TIME = timedelta(seconds=60)
-PATIENT = {"attempt_timeout": LONG_TIME, "read_timeout": LONG_TIME, "connect_timeout": LONG_TIME}
-IMPATIENT = {**PATIENT, "attempt_timeout": timedelta(milliseconds=50), "read_timeout": timedelta(milliseconds=40)}
-"""For what never answers: however slow the machine, the end is the same."""
+PATIENT = {
+    "attempt_timeout": LONG_TIME,
+    "first_byte_timeout": LONG_TIME,
+    "read_timeout": LONG_TIME,
+    "connect_timeout": LONG_TIME,
+}
+LIMIT_OF = {"timed_out": "attempt_timeout", "no_first_byte": "first_byte_timeout", "stalled": "read_timeout"}
+
+
+def patience(outcome):
+    """Limits for what has this outcome: however slow the machine, the end is the same."""
+    return {**PATIENT, LIMIT_OF[outcome]: timedelta(milliseconds=50)} if outcome in LIMIT_OF else PATIENT
+
 
 WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -80,12 +90,43 @@ CASES = {
         "cut_off",
         "cut_off",
     ),
-    "hangs": (after_request(then=HANG), "timed_out", "timed_out"),
-    "hangs within the head": (after_request(b"HTTP/1.1 200 OK\r\n", then=HANG), "timed_out", "timed_out"),
-    "hangs within the body": (after_request(WHOLE, b"{", then=HANG), "timed_out", "timed_out"),
+    "hangs": (after_request(then=HANG), "timed_out", "no_first_byte"),
+    "hangs within the head": (after_request(b"HTTP/1.1 200 OK\r\n", then=HANG), "timed_out", "no_first_byte"),
+    "hangs before the body": (after_request(CHUNKED, then=HANG), "timed_out", "no_first_byte"),
+    "hangs within the body": (after_request(WHOLE, b"{", then=HANG), "timed_out", "stalled"),
+    "closes within the body of an error": (
+        after_request(WHOLE.replace(b"200 OK", b"401 Unauthorized"), b"{"),
+        "bad_key",
+        "bad_key",
+    ),
+    "answers after other news": (
+        after_request(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n", ANSWER),
+        "succeeded",
+        "succeeded",
+    ),
+    "switches protocols": (
+        after_request(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n"),
+        "unrecognised",
+        "unrecognised",
+    ),
+    "answers as HTTP/1.0 without a length": (
+        after_request(b"HTTP/1.0 200 OK\r\n\r\n" + ANSWER.partition(b"\r\n\r\n")[2]),
+        "succeeded",
+        "succeeded",
+    ),
+    "names two lengths": (
+        after_request(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n{}"),
+        "cut_off",
+        "cut_off",
+    ),
+    "names headers that are no text": (
+        after_request(ANSWER.replace(b"\r\n\r\n", b"\r\nrequest-id: \xff\xfe\r\n\r\n", 1)),
+        "succeeded",
+        "succeeded",
+    ),
     "cuts a stream": (after_request(CHUNKED, *map(chunk, EVENTS[:4])), None, "cut_off"),
     "resets a stream": (after_request(CHUNKED, *map(chunk, EVENTS[:4]), then=reset), None, "cut_off"),
-    "stalls within a stream": (after_request(CHUNKED, *map(chunk, EVENTS[:4]), then=HANG), None, "timed_out"),
+    "stalls within a stream": (after_request(CHUNKED, *map(chunk, EVENTS[:4]), then=HANG), None, "stalled"),
     "ends a stream without message_stop": (
         after_request(CHUNKED, *map(chunk, EVENTS[:-1]), b"0\r\n\r\n"),
         None,
@@ -114,11 +155,22 @@ CASES = {
 async def test_what_the_server_does_has_this_outcome(what, streamed):
     handler, *expected = CASES[what]
     async with listening(handler) as server:
-        timeouts = IMPATIENT if expected[streamed] == "timed_out" else PATIENT
-        exchange = await send(f"http://127.0.0.1:{server.port}", LONG if streamed else REQUEST, **timeouts)
+        limits = patience(expected[streamed])
+        exchange = await send(f"http://127.0.0.1:{server.port}", LONG if streamed else REQUEST, **limits)
         assert classify(exchange.sighting).name == expected[streamed]
         assert server.requests <= 1
         assert server.connections <= 1, "a failed request is never sent again by anybody but the queue"
+
+
+@pytest.mark.parametrize("request_body", [REQUEST, LONG], ids=["whole", "streamed"])
+async def test_an_error_whose_body_never_ends_is_the_error_that_its_status_tells(request_body):
+    refuses = after_request(WHOLE.replace(b"200 OK", b"401 Unauthorized"), b"{", then=HANG)
+    async with listening(refuses) as server:
+        moment = timedelta(milliseconds=50)
+        limits = {**PATIENT, "attempt_timeout": moment, "first_byte_timeout": moment}
+        exchange = await send(f"http://127.0.0.1:{server.port}", request_body, **limits)
+    assert classify(exchange.sighting).name == "bad_key"
+    assert exchange.first_byte is None, "an error has no place among the times of answers"
 
 
 async def send(base_url: str, request=REQUEST, **settings):
@@ -209,7 +261,7 @@ async def test_a_redirect_is_not_followed():
     redirect = b"HTTP/1.1 307 Temporary Redirect\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n"
     async with listening(after_request(redirect)) as server:
         exchange = await send(f"http://127.0.0.1:{server.port}", **PATIENT)
-        assert (server.requests, classify(exchange.sighting).name) == (1, "unrecognised")
+        assert (server.requests, classify(exchange.sighting).name) == (1, "redirected")
 
 
 async def test_a_stream_that_never_falls_silent_ends_at_the_attempt_timeout():

@@ -7,14 +7,21 @@ import os
 import signal
 import socket
 import urllib.request
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from promptmill.queue import Queue, connect, prepare
+from promptmill.alarms import Alarm, SeriesKey
+from promptmill.caps import SpendCap
+from promptmill.jobs import Lane
+from promptmill.queue import Queue, connect, keys, prepare
+from promptmill.store import ResultStore
+from promptmill.store.watching import Findings
 from tests.integration.worker.test_processes import ARQ, MODULE, environment_of, pid_of, running
 from tests.support.processes import valkey
 from tests.support.workers import make_job
+from worker.telemetry.fleet import FleetCollector
 
 
 async def scrape(address: str) -> dict[str, float]:
@@ -90,6 +97,46 @@ async def test_queue_and_budgets_are_reported_and_redis_away_is_a_figure_too(mil
     assert (found["promptmill_redis_up"], found["promptmill_dead_letters"]) == (1, 0)
     assert (away["promptmill_redis_up"], away["promptmill_dead_letters"]) == (0, 0)
     assert "promptmill_queue_jobs" not in away
+
+
+async def test_caps_outages_pauses_and_alarms_are_gauges(mill, tmp_path):
+    caps = (
+        SpendCap(usd=Decimal(2), per="hour", lane=Lane.OVERNIGHT, model_class="haiku-5-5"),
+        SpendCap(usd=Decimal(50), per="day", action="warn"),
+    )
+    settings = mill.settings.model_copy(update={"caps": caps})
+    await mill.queue.submit([prepare(make_job("job"), settings)])
+    await mill.queue.block("haiku-5-5", timedelta(hours=1), "rate_limited")
+    now = datetime.now(UTC)
+    await mill.queue.redis.hset(keys.BUDGET + "haiku-5-5", "open_since", str(now.timestamp() * 1000 - 90_000))
+    hour, day = int(now.timestamp()) // 3_600, int(now.timestamp()) // 86_400
+    spent = {"hour:3:haiku-5-5": f"{hour} 500000000", "day:3:haiku-5-5": f"{day} 1500000000"}
+    await mill.queue.redis.hset(keys.SPEND, mapping=spent)
+    async with await ResultStore.open(settings.store) as store:
+        await store.watching.take_turn("worker", now=now, until=now)
+        series = SeriesKey("claude-opus-5-5", "claude-haiku-5-5", "", "standard")
+        worse = [
+            Alarm(series._replace(lane=lane), "code_block", "lower", "all clearly", now, now, 40, 10**6)
+            for lane in ("standard", "overnight")
+        ]
+        await store.watching.record(Findings(before=0, seq=1, states={}, raised=worse))
+
+    def collect() -> dict[tuple[str, ...], float]:
+        return {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in FleetCollector(settings).collect()
+            for sample in family.samples
+        }
+
+    found = await asyncio.to_thread(collect)
+    assert found["promptmill_held_jobs",] == 1
+    assert 90 <= found["promptmill_breaker_open_seconds", "haiku-5-5"] < 200
+    assert 3_000 < found["promptmill_pause_seconds", "haiku-5-5"] <= 3_600
+    assert found["promptmill_cap_usd", "hour", "overnight", "haiku-5-5", "park"] == 2
+    assert found["promptmill_cap_spent_usd", "hour", "overnight", "haiku-5-5", "park"] == 0.5
+    assert found["promptmill_cap_spent_usd", "day", "all", "all", "warn"] == 1.5
+    assert found["promptmill_alarms", "claude-haiku-5-5", "code_block", "open"] == 2
+    assert (found["promptmill_redis_up",], found["promptmill_store_up",]) == (1, 1)
 
 
 async def test_a_port_that_is_taken_is_named(mill):

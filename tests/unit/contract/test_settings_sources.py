@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from promptmill.actions import Notify, PauseLane, StopFallback
 from promptmill.caps import SpendCap
 from promptmill.errors import BadSettings
 from promptmill.jobs import Lane
@@ -132,7 +133,7 @@ def test_what_kubernetes_says_of_a_service_called_promptmill_is_no_mistake(name)
         ("rmp = 5", "unknown setting 'rmp' in promptmill.toml; did you mean rpm?"),
         (
             "anthropic_api_key = 's3cret'",
-            "unknown setting 'anthropic_api_key' in promptmill.toml; known are attempt_timeout, ",
+            "unknown setting 'anthropic_api_key' in promptmill.toml; known are alarm_actions, ",
         ),
         ('[budgets."haiku-5-5"]\nrmp = 5', "unknown setting 'rmp' in [budgets.haiku-5-5] of promptmill.toml"),
         ("[budgets.x]\nmodel = ['a']", "did you mean models?"),
@@ -174,6 +175,9 @@ def test_an_option_that_does_not_exist_is_refused():
         ("LOG_CONTENT", "maybe", "log_content: Input should be a valid boolean"),
         ("METRICS_ADDRESS", "9464", "metrics_address: expected HOST:PORT, got '9464'"),
         ("QUALITY_PLUGINS", '["ours"]', "quality_plugins.0: expected module:attribute, got 'ours'"),
+        ("GRADING", '{"share": 1.1}', "grading.share: Input should be less than or equal to 1"),
+        ("GRADING", '{"shar": 1}', "grading.shar: unknown field"),
+        ("GRADING", '{"model": "nope"}', "grading.model: no rate limits are known for model 'nope'"),
         ("BUDGETS", "{", 'error parsing value for field "budgets"'),
         ("BUDGETS", "[" * 100_000, "budgets: expected a JSON object, got one that is nested without end"),
         ("BUDGETS", "[]", "budgets: Input should be a valid dictionary"),
@@ -319,6 +323,57 @@ def test_a_cap_may_be_for_a_class_of_ones_own():
 )
 def test_a_cap_that_cannot_be_meant_is_refused_by_name(caps, says):
     assert says in refusal({"PROMPTMILL_CAPS": caps})
+
+
+# what is done about alarms --------------------------------------------------------------------------------------------
+
+HOOK = "https://hooks.slack.com/services/T0/B0/SECRET"
+
+
+def test_actions_stand_in_the_file_and_in_the_environment():
+    write(
+        f'[[alarm_actions]]\ndo = "notify"\nurl = "{HOOK}"\non = ["alarm", "outage"]\n'
+        '[[alarm_actions]]\ndo = "pause_lane"\nmetric = "stray_script"\npause = "overnight"\n'
+        '[[alarm_actions]]\ndo = "stop_fallback"\nmodel = "claude-sonnet-5"'
+    )
+    told, paused, stopped = load().alarm_actions
+    assert isinstance(told, Notify)
+    assert (told.url.get_secret_value(), told.on) == (HOOK, {"alarm", "outage"})
+    assert told.name.startswith("notify hooks.slack.com ")
+    assert isinstance(paused, PauseLane)
+    assert (paused.metric, paused.pause, paused.name) == ("stray_script", Lane.OVERNIGHT, "pause_lane overnight")
+    assert isinstance(stopped, StopFallback)
+    assert (stopped.model, stopped.name) == ("claude-sonnet-5", "stop_fallback")
+    (told,) = load({"PROMPTMILL_ALARM_ACTIONS": f'[{{"do": "notify", "url": "{HOOK}"}}]'}).alarm_actions
+    assert told.on == {"alarm", "spend_cap", "parked", "outage"}
+
+
+def test_two_webhooks_of_one_host_are_told_apart_without_telling_either():
+    one, other = (Notify(do="notify", url=HOOK + path) for path in ("", "2"))
+    assert one.name != other.name
+    assert "SECRET" not in f"{one.name} {one!r} {one.model_dump_json()} {load(alarm_actions=(one,))!r}"
+
+
+@pytest.mark.parametrize(
+    ("actions", "says"),
+    [
+        ('[{"url": "https://SECRET"}]', "alarm_actions.0: "),
+        ('[{"do": "shout", "url": "https://SECRET"}]', "'notify', 'stop_fallback', 'pause_lane'"),
+        ('[{"do": "notify"}]', "alarm_actions.0.notify.url: Field required"),
+        ('[{"do": "notify", "url": "SECRET"}]', "expected an address that begins with https:// or http://"),
+        ('[{"do": "notify", "url": "ftp://SECRET"}]', "expected an address"),
+        ('[{"do": "notify", "url": "https://[SECRET"}]', "expected an address"),
+        ('[{"do": "notify", "url": "https:///SECRET"}]', "expected an address"),
+        ('[{"do": "notify", "url": "https://SECRET", "on": []}]', "alarm_actions.0.notify.on: "),
+        ('[{"do": "notify", "url": "https://SECRET", "on": ["rain"]}]', "alarm_actions.0.notify.on"),
+        ('[{"do": "stop_fallback", "url": "https://SECRET"}]', "alarm_actions.0.stop_fallback.url: unknown field"),
+        ('[{"do": "pause_lane", "pause": "slow"}]', "alarm_actions.0.pause_lane.pause: "),
+    ],
+)
+def test_an_action_that_cannot_be_meant_is_refused_by_name_and_its_address_is_not_told(actions, says):
+    said = refusal({"PROMPTMILL_ALARM_ACTIONS": actions})
+    assert says in said
+    assert "SECRET" not in said
 
 
 def test_the_store_is_a_file_in_the_data_directory_unless_it_is_elsewhere(tmp_path):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from random import Random
+from statistics import fmean, stdev
 
 import pytest
 
@@ -65,3 +67,23 @@ def test_surprise_is_measured_from_the_bad_end() -> None:
     assert baseline.surprises("lower") == pytest.approx((math.log(1001 / 10.5), math.log(1001 / 1000.5)))
     assert baseline.surprises("higher") == pytest.approx((math.log(1001 / 1000.5), math.log(1001 / 990.5)))
     assert baseline.surprises("either") == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("tail", [0.4, 1.0])
+def test_the_mean_and_spread_of_what_was_learned_are_known_about(tail: float) -> None:
+    rng = Random(7)
+    values = [rng.lognormvariate(6, tail) for _ in range(4_000)]
+    baseline = Baseline.of(values[:400])
+    counts = [0] * len(baseline.counts)
+    for value in values[400:]:
+        counts[bisect_right(baseline.cuts, value)] += 1
+    learned = baseline.with_more(counts)
+    assert baseline.mean == pytest.approx(fmean(values[:400]))
+    assert learned.mean == pytest.approx(fmean(values), rel=0.05)
+    assert learned.spread == pytest.approx(stdev(values), rel=0.25)
+
+
+def test_a_baseline_is_kept_with_its_means_and_one_of_0_1_0_has_none() -> None:
+    baseline = Baseline.of([1.0, 2.0, 2.0, 9.0])
+    assert Baseline.from_json(baseline.to_json()) == baseline
+    assert Baseline.from_json({"cuts": [0.5], "counts": [3, 1]}) == Baseline((0.5,), (3, 1), means=())

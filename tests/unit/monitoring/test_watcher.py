@@ -219,3 +219,30 @@ async def test_what_fails_is_tried_again_and_no_answer_is_lost_or_counted_twice(
     assert pauses == [INTERVAL.total_seconds()] * 3
     assert [entry["event"] for entry in logs] == [events.HELPER_CRASHED, events.ANSWERS_WORSE]
     assert len(await store.watching.alarms()) == 1
+
+
+async def test_what_was_watched_is_added_up_with_what_is_usual(store: ResultStore) -> None:
+    given = list(answers(41, 500, code=0.9))
+    await store.record(given)
+    await watch(watcher(store))
+    found = {one.metric: one for one in await store.quality(since=NOON)}
+    code, chars = found["code_block"], found["chars"]
+    assert (code.kind, code.worse, code.whole.answers) == ("flag", "lower", 500)
+    assert code.baseline.answers == 400
+    assert code.baseline.mean == sum(one.quality["code_block"] for one in given[:400]) / 400
+    assert chars.whole.total == sum(one.quality["chars"] for one in given)
+    assert chars.baseline.mean == pytest.approx(sum(one.quality["chars"] for one in given[:400]) / 400)
+
+
+async def test_what_an_older_worker_watched_is_added_up_first(store: ResultStore) -> None:
+    await store.record(list(answers(42, 5_000, code=0.9)))
+    await watch(watcher(store))
+    await store._database.write(lambda connection: connection.exec_driver_sql("UPDATE promptmill_watch SET added_up=0"))
+    await store._database.write(lambda connection: connection.exec_driver_sql("DELETE FROM promptmill_quality_hours"))
+    await store.record(list(answers(43, 1, code=0.9, start=5_000)))
+    await watch(watcher(store, "two", now=lambda: NOON + timedelta(hours=1)))
+    assert {one.whole.answers for one in await store.quality(since=NOON)} == {5_001}
+    reached = await store._database.read(
+        lambda connection: connection.exec_driver_sql("SELECT added_up, seq FROM promptmill_watch").one()
+    )
+    assert reached == (5_001, 5_001)

@@ -116,7 +116,7 @@ def test_the_summary_shows_what_a_run_came_to():
         "time 1 min 2 s",
         "answers [answers].jsonl",
         "latency 800 ms 2.5 s 1 min 5 s",
-        "answers with a code block 25.0% 96",
+        "code_block 25.0% 96",
         "words 41.50 97",
         "invalid_request 2",
     ]:

@@ -134,4 +134,10 @@ def _job(claim: Claim) -> Job:
 
 
 def _about(job: Job) -> dict:
-    return {"run": job.run, "position": job.position, "lane": job.lane.value, "tags": job.tags}
+    return {
+        "run": job.run,
+        "position": job.position,
+        "request_ref": job.request_ref,
+        "lane": job.lane.value,
+        "tags": job.tags,
+    }

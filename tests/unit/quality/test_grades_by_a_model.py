@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -9,9 +11,9 @@ import pytest
 
 from promptmill.errors import BadJob
 from promptmill.expectations import Expectation
-from promptmill.grading import grading_job
+from promptmill.grading import GradingSettings, grading_job
 from promptmill.jobs import Job, Lane
-from promptmill.results import Result, Status
+from promptmill.results import Attempt, Result, Status
 from worker.quality import Answer, measure
 
 REQUEST = {
@@ -21,13 +23,41 @@ REQUEST = {
     "messages": [{"role": "user", "content": "What is a closure?"}],
 }
 JOB = Job(id="job-1", request=REQUEST, tags={"kind": "faq"}, expect=Expectation(max_words=5), run="run-1", position=3)
-RESULT = Result("job-1", Status.SUCCEEDED, model="claude-haiku-5-5-20260801", text="A function with memory.")
+RESULT = Result(
+    "job-1", Status.SUCCEEDED, model="claude-haiku-5-5-20260801", text="A function with memory.", kind="faq"
+)
 
 
 def test_a_grading_is_an_overnight_job_that_says_what_it_grades() -> None:
     job = grading_job(JOB, RESULT)
     assert (job.id, job.lane, job.run, job.expect) == ("grade-of-job-1", Lane.OVERNIGHT, None, None)
-    assert job.tags == {"kind": "faq", "grades": "job-1", "graded_model": "claude-haiku-5-5-20260801"}
+    assert job.tags == {
+        "kind": "grades of claude-haiku-5-5: faq",
+        "grades": "job-1",
+        "graded_model": "claude-haiku-5-5-20260801",
+    }
+
+
+def test_grades_of_a_fallback_are_a_kind_of_their_own_whatever_the_answer_calls_itself() -> None:
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    fallback = Attempt(2, "claude-opus-5-5", now, now, "succeeded")
+    assert grading_job(JOB, replace(RESULT, attempts=(fallback,), kind="")).tags["kind"] == "grades of claude-opus-5-5"
+
+
+def test_which_answers_are_graded_follows_from_their_ids_and_comes_to_the_share() -> None:
+    jobs = [Job(id=f"job-{number}", request=REQUEST) for number in range(10_000)]
+    few, more = ({job.id for job in jobs if GradingSettings(share=share).chooses(job, RESULT)} for share in (0.05, 0.5))
+    assert few < more, "a larger share keeps those that were chosen"
+    assert len(few) == pytest.approx(500, abs=65)
+    assert all(GradingSettings(share=1).chooses(job, RESULT) for job in jobs[:100])
+    assert not any(GradingSettings().chooses(job, RESULT) for job in jobs)
+
+
+def test_a_grading_a_failure_and_an_empty_answer_are_not_graded() -> None:
+    every = GradingSettings(share=1)
+    assert not every.chooses(grading_job(JOB, RESULT), RESULT)
+    assert not every.chooses(JOB, Result("job-1", Status.FAILED, text="cut off"))
+    assert not every.chooses(JOB, Result("job-1", Status.SUCCEEDED, text=""))
 
 
 def test_it_asks_the_model_and_by_the_rubric_that_its_owner_names() -> None:

@@ -34,6 +34,8 @@ def of_the_api() -> set[str]:
         *(name for name, _ in table._RULES),
         *table._BY_STATUS.values(),
         *table._BY_ERROR_TYPE.values(),
+        "redirected",
+        "foreign_error",
         "server_error",
         "invalid_request",
         "unrecognised",

@@ -9,9 +9,9 @@ import pytest
 
 from promptmill.jobs import Lane
 from promptmill.pacing import Cost
-from promptmill.queue import Claim, Disposition, Effect, Standing
+from promptmill.queue import Claim, Disposition, Effect, Reply, Standing
 from tests.support.workers import make_job, make_settings
-from worker.decisions import GoBack, Settle, backoff, decide, report_on, wait_for_newer_worker
+from worker.decisions import GoBack, Settle, backoff, decide, reply_of, report_on, wait_for_newer_worker
 from worker.outcomes import POLICIES, Blame, Verdict
 
 NOTHING = timedelta(0)
@@ -56,6 +56,10 @@ def after(
 FIRST_TIME = {
     # outcome: wait, whether an attempt is used up, pause; None: the job ends
     "succeeded": None,
+    "cut_at_max_tokens": None,
+    "context_full": None,
+    "turn_paused": None,
+    "unfit_tool_input": None,
     "rate_limited": (NOTHING, False, 5 * SECOND),
     "ramp_limited": (NOTHING, False, 15 * SECOND),
     "spend_limit_reached": (NOTHING, False, None),
@@ -72,10 +76,14 @@ FIRST_TIME = {
     "gateway_timeout": (SECOND, True, None),
     "overloaded": (SECOND, False, None),
     "connection_failed": (SECOND, False, None),
+    "redirected": (SECOND, False, None),
     "tls_failed": (SECOND, False, None),
+    "no_first_byte": (SECOND, True, None),
+    "stalled": (SECOND, True, None),
     "timed_out": (SECOND, True, None),
     "cut_off": (SECOND, True, None),
     "interrupted": (SECOND, False, None),
+    "foreign_error": (SECOND, True, None),
     "empty_body": (SECOND, True, None),
     "not_json": (SECOND, True, None),
     "not_a_message": (SECOND, True, None),
@@ -113,6 +121,7 @@ PARKED = [name for name, policy in POLICIES.items() if policy.verdict is Verdict
 PAUSED = [name for name, policy in POLICIES.items() if policy.verdict is Verdict.PAUSE]
 ELSEWHERE = [name for name, policy in POLICIES.items() if policy.fallback and name not in PAUSED]
 TRIPPING = [name for name, policy in POLICIES.items() if policy.trips]
+UNREACHED = ["connection_failed", "tls_failed"]
 
 
 @pytest.mark.parametrize("outcome", RETRIED)
@@ -275,10 +284,24 @@ def test_the_fleet_is_told_of_failures_that_others_share(outcome):
         assert report is None
     else:
         assert (report.claim, report.outcome) == (claim(), outcome)
-        shared = policy.trips or policy.personal
-        assert report.effect is {True: Effect.TRIPS, False: Effect.NONE}[shared] or outcome in PARKED
+        shared = Effect.UNREACHED if outcome in UNREACHED else Effect.TRIPS
+        assert report.effect is (shared if policy.trips or policy.personal else Effect.NONE) or outcome in PARKED
         assert (report.effect is Effect.PARKS) == (outcome in PARKED and not policy.personal)
         assert (report.fallback_after is not None) == policy.fallback
+
+
+@pytest.mark.parametrize("outcome", POLICIES)
+def test_what_is_dealt_with_shows_that_the_provider_works_even_without_a_result(outcome):
+    taken = {"invalid_request", "not_found", "too_large"}
+    shown = Reply.ANSWERED if outcome in {"empty_answer", "refused"} else Reply.TAKEN
+    final = POLICIES[outcome].verdict is Verdict.FINAL
+    assert reply_of(POLICIES[outcome]) is (shown if final else Reply.NONE)
+    assert {name for name in taken if reply_of(POLICIES[name]) is not Reply.TAKEN} == set()
+
+
+def test_a_job_whose_worker_is_cut_off_goes_back_at_once_to_whoever_gets_through():
+    standing = Standing(to_blame=False, is_cut_off=True)
+    assert after("connection_failed", standing=standing) == GoBack(NOTHING, uses_attempt=False, route=0)
 
 
 def test_nothing_that_is_our_fault_trips_the_breaker():

@@ -23,6 +23,13 @@ def body(value, **how):
 
 SEEN = {
     "succeeded": [body(message()), body(message(content=[{"type": ["text"], "text": "Hello."}]))],
+    "cut_at_max_tokens": [
+        body(message(stop_reason="max_tokens")),
+        body(message(stop_reason="max_tokens"), tools_fit=False),
+    ],
+    "context_full": [body(message(stop_reason="model_context_window_exceeded"))],
+    "turn_paused": [body(message(stop_reason="pause_turn")), body(message(None, stop_reason="pause_turn"))],
+    "unfit_tool_input": [body(message(None, stop_reason="tool_use"), tools_fit=False)],
     "rate_limited": [error(429), error(429, "rate_limit_error"), error(200, "rate_limit_error")],
     "ramp_limited": [error(429, "rate_limit_error", "ramp_limit_exceeded")],
     "spend_limit_reached": [
@@ -33,8 +40,8 @@ SEEN = {
     "bad_key": [error(401), error(401, "authentication_error")],
     "billing_problem": [error(402), error(402, "billing_error")],
     "not_permitted": [error(403), error(403, "permission_error")],
-    "invalid_request": [error(400), error(422), error(418), error(400, "invalid_request_error")],
-    "not_found": [error(404), error(404, "not_found_error")],
+    "invalid_request": [error(422, "invalid_request_error"), error(400, "invalid_request_error"), error(418, "teapot")],
+    "not_found": [error(404, "not_found_error")],
     "too_large": [error(413), error(413, "request_too_large")],
     "request_timeout": [error(408), error(408, "timeout_error")],
     "conflict": [error(409), error(409, "conflict_error")],
@@ -42,17 +49,21 @@ SEEN = {
     "unavailable": [error(503)],
     "gateway_timeout": [error(504), error(504, "timeout_error")],
     "overloaded": [error(529), error(529, "overloaded_error"), error(200, "overloaded_error")],
-    "connection_failed": [Sighting(Wire.NOT_CONNECTED)],
+    "connection_failed": [Sighting(Wire.NOT_CONNECTED), error(407)],
+    "redirected": [error(300), error(302), error(399)],
     "tls_failed": [Sighting(Wire.TLS)],
+    "no_first_byte": [Sighting(Wire.SILENT)],
+    "stalled": [Sighting(Wire.STALLED)],
     "timed_out": [Sighting(Wire.TIMEOUT)],
     "cut_off": [Sighting(Wire.CUT), body(message(), streamed=True, complete=False)],
+    "foreign_error": [error(400), error(404), error(405), error(422), error(499)],
     "empty_body": [Sighting(Wire.BODY, status_code=200), Sighting(Wire.BODY, status_code=204)],
     "not_json": [body(None)],
     "not_a_message": [body([]), body({}), body(3), body({"type": "message"}), body({"type": "error", "content": []})],
-    "incomplete_message": [body(message(stop_reason=None)), body(message(usage={}))],
+    "incomplete_message": [body(message(stop_reason=None)), body(message(stop_reason="")), body(message(usage={}))],
     "empty_answer": [body(message(None)), body(message(" ")), body(message(None, content=[{"type": "thinking"}]))],
     "refused": [body(message(None, stop_reason="refusal"))],
-    "unrecognised": [error(None), error(302), error(200, "quantum_error"), error(0)],
+    "unrecognised": [error(None), error(101), error(200, "quantum_error"), error(0), error(600)],
     "internal_error": [Sighting(Wire.BUG)],
 }
 
@@ -68,13 +79,14 @@ def test_every_outcome_is_seen_here_or_comes_from_jobs_that_were_never_sent():
 
 
 def test_only_an_answer_is_answered():
-    assert [policy.name for policy in POLICIES.values() if policy.verdict is Verdict.ANSWERED] == ["succeeded"]
+    answered = [policy.name for policy in POLICIES.values() if policy.verdict is Verdict.ANSWERED]
+    assert answered == ["succeeded", "cut_at_max_tokens", "context_full", "turn_paused", "unfit_tool_input"]
 
 
 def test_every_policy_says_what_it_means_and_names_who_is_to_blame():
     for policy in POLICIES.values():
         assert policy.says, policy.name
-        assert (policy.blame is Blame.NOBODY) == (policy.name == "succeeded")
+        assert (policy.blame is Blame.NOBODY) == (policy.verdict is Verdict.ANSWERED)
 
 
 def test_a_pause_has_a_length_where_the_provider_names_none():
@@ -111,7 +123,7 @@ NEARLY_A_MESSAGE = st.fixed_dictionaries(
 @given(st.builds(body, JSON | NEARLY_A_MESSAGE, streamed=st.booleans(), complete=st.booleans()))
 def test_whatever_a_body_holds_it_gets_an_outcome_and_an_answer_is_whole(sighting):
     policy = classify(sighting)
-    if policy.name == "succeeded":
+    if policy.verdict is Verdict.ANSWERED:
         assert sighting.body["type"] == "message"
         assert sighting.body["stop_reason"]
         assert isinstance(sighting.body["usage"]["output_tokens"], int)

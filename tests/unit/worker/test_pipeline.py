@@ -43,6 +43,31 @@ async def test_a_job_is_answered_recorded_and_settled(shop):
     assert shop.pipeline.tally.ended[Status.SUCCEEDED] == 1
 
 
+TOOL = {"name": "add", "input_schema": {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}}}
+
+
+@pytest.mark.parametrize(
+    ("given", "outcome"), [({"a": 1}, "succeeded"), ({"a": "one"}, "unfit_tool_input"), ({}, "unfit_tool_input")]
+)
+async def test_a_tool_call_that_does_not_fit_is_an_answer_with_a_name_of_its_own(shop, given, outcome):
+    call = {"type": "tool_use", "id": "t", "name": "add", "input": given}
+    shop.api.script = [answering(None, content=[call], stop_reason="tool_use")]
+    await shop.submit(make_job(request={**REQUEST, "tools": [TOOL]}))
+    await shop.work()
+    result = await shop.store.result("job-1")
+    assert (result.status, outcomes(result)) == (Status.SUCCEEDED, [outcome])
+    assert result.quality["tool_calls_fit"] is (outcome == "succeeded")
+
+
+async def test_an_answer_that_was_cut_is_kept_and_called_so(shop):
+    shop.api.script = [answering("Hel", stop_reason="max_tokens")]
+    await shop.submit(make_job())
+    await shop.work()
+    result = await shop.store.result("job-1")
+    assert (result.status, result.text, outcomes(result)) == (Status.SUCCEEDED, "Hel", ["cut_at_max_tokens"])
+    assert len(shop.api.requests) == 1, "it was paid for, and would be cut again"
+
+
 async def test_whoever_waits_reads_the_same_result_in_redis(shop):
     await shop.submit(make_job())
     await shop.work()

@@ -211,3 +211,45 @@ async def test_a_fallback_whose_limits_this_worker_does_not_know_is_left_to_othe
     await everything_at_once(shop)
     record = await shop.record_of("new")
     assert (record["state"], record["route"], record["budget"], record["claims"]) == ("w", 0, "haiku-5-5", 0)
+
+
+async def test_a_stopped_fallback_is_passed_over_and_a_job_that_has_no_other_stays(shop):
+    third = "claude-opus-5"
+    await shop.queue.halt("fallback", OTHER, by="alarm 1")
+    fallbacks = {"job-3": (OTHER,), "job-4": (OTHER, third)}
+    names = [f"job-{n}" for n in range(10)]
+    await go_out(shop, failing(529), *(make_job(name, fallbacks=fallbacks.get(name, ())) for name in names))
+    claims = (await shop.record_of("job-3"))["claims"]
+    shop.clock.advance(30 * SECOND)
+    assert await everything_at_once(shop) == 3, "the probe, and those that may ask another model"
+    stays, goes_on = await shop.record_of("job-3"), await shop.record_of("job-4")
+    assert (stays["state"], stays["route"], stays["budget"], stays["claims"]) == ("r", 0, "haiku-5-5", claims)
+    assert (goes_on["route"], goes_on["budget"]) == (2, "opus-5")
+    shop.clock.advance(30 * SECOND)
+    assert await everything_at_once(shop) == 2, "the probe, and the one that goes to its second fallback"
+    await shop.queue.lift("fallback", OTHER, by="alarm 1")
+    shop.clock.advance(30 * SECOND)
+    await everything_at_once(shop)
+    assert (await shop.record_of("job-3"))["route"] == 1
+
+
+async def test_a_job_that_waits_for_a_fallback_as_it_is_stopped_goes_home(shop):
+    await go_out(shop, failing(529), *(make_job(f"job-{n}") for n in range(10)))
+    await shop.submit(make_job("moved", fallbacks=(OTHER,), lane="overnight"))
+    shop.clock.advance(30 * SECOND)
+    await everything_at_once(shop)
+    assert (await shop.record_of("moved"))["budget"] == "sonnet-5"
+    await shop.queue.halt("fallback", OTHER, by="alarm 1")
+    before = len(shop.api.requests)
+    await shop.work()
+    record = await shop.record_of("moved")
+    assert (record["route"], record["budget"], record["attempts"]) == (0, "haiku-5-5", 0)
+    assert len(shop.api.requests) == before
+
+
+async def test_a_refusal_asks_no_fallback_that_was_stopped(shop):
+    await shop.queue.halt("fallback", OTHER, by="alarm 1")
+    shop.api.script = [answering(stop_reason="refusal")]
+    await shop.submit(make_job(fallbacks=(OTHER,)))
+    await shop.work()
+    assert (await shop.store.dead_letter("job-1")).reason == "refused"

@@ -8,9 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import httpx2
+import orjson
 import pytest
 
 from tests.support.providers import (
+    Held,
     ScriptedApi,
     answering,
     breaking,
@@ -22,8 +24,9 @@ from tests.support.providers import (
     streaming,
 )
 from tests.support.workers import LONG, REQUEST, make_settings
-from worker.outcomes import classify
+from worker.outcomes import _BY_ERROR_TYPE, classify
 from worker.provider import Exchange
+from worker.provider.provider import _Heard, _Seen
 
 REQUEST_OF = {"whole": REQUEST, "streamed": LONG}
 JSON = {"content-type": "application/json"}
@@ -50,7 +53,13 @@ ERRORS = {
     "409": (failing(409, "conflict_error"), "conflict"),
     "413": (failing(413, "request_too_large"), "too_large"),
     "413 as HTML": (sending(413, PAGE, HTML), "too_large"),
-    "418": (failing(418), "invalid_request"),
+    "400 of a proxy": (sending(400, PAGE, HTML), "foreign_error"),
+    "404 of a proxy": (sending(404, PAGE, HTML), "foreign_error"),
+    "404 as JSON that is no API error": (sending(404, b'{"error":"no such route"}', JSON), "foreign_error"),
+    "405": (failing(405), "foreign_error"),
+    "407 of a proxy": (sending(407, PAGE, HTML), "connection_failed"),
+    "418": (failing(418), "foreign_error"),
+    "418 of the API": (failing(418, "teapot_error"), "invalid_request"),
     "422": (failing(422, "invalid_request_error"), "invalid_request"),
     "429": (failing(429, "rate_limit_error", headers={"retry-after": "7"}), "rate_limited"),
     "429 without a body": (failing(429), "rate_limited"),
@@ -77,8 +86,33 @@ ERRORS = {
     "500 with a type that tells more": (failing(500, "overloaded_error"), "overloaded"),
     "a type of the future": (failing(500, "quantum_error"), "server_error"),
     "a type that is no text": (sending(500, b'{"error":{"type":["x"],"message":{}}}', JSON), "server_error"),
-    "a redirect": (sending(302, b"", {"location": "/v1/messages"}), "unrecognised"),
-    "a redirect that would keep the body": (sending(307, b"", {"location": "/v1/messages"}), "unrecognised"),
+    "a redirect": (sending(302, b"", {"location": "/v1/messages"}), "redirected"),
+    "a redirect that would keep the body": (sending(307, b"", {"location": "/v1/messages"}), "redirected"),
+    "304": (sending(304, b""), "redirected"),
+    "101": (sending(101, b""), "unrecognised"),
+    "a status of the future": (sending(700, b""), "unrecognised"),
+    **{
+        f"529 in a charset that it is not in: {charset}": (
+            sending(
+                529, b'{"error":{"type":"overloaded_error"}}', {"content-type": f"application/json; charset={charset}"}
+            ),
+            "overloaded",
+        )
+        for charset in ("utf-16", "utf-32", "idna", "rot13", "hex", "undefined", "nonsense")
+    },
+    "500 as bytes that are no text": (
+        sending(500, b"\xff\xfe\x81", {"content-type": "text/html; charset=utf-16"}),
+        "server_error",
+    ),
+    "503 as what is not gzip": (sending(503, b"oops", {"content-encoding": "gzip"}), "unavailable"),
+    "429 as what is not gzip": (sending(429, b"oops", {"content-encoding": "gzip"}), "rate_limited"),
+    "500 of three megabytes": (sending(500, b"x" * 3_000_000), "server_error"),
+    "500 nested too deep": (sending(500, b"[" * 100_000, JSON), "server_error"),
+    "429 whose error is a text": (sending(429, b'{"type":"error","error":"slow down"}', JSON), "rate_limited"),
+    "429 whose details are a list": (
+        sending(429, b'{"error":{"type":"rate_limit_error","message":"m","details":[1]}}', JSON),
+        "rate_limited",
+    ),
     "refused": (breaking(httpx2.ConnectError("[Errno 111] Connection refused")), "connection_failed"),
     "connect timeout": (breaking(httpx2.ConnectTimeout("too late")), "connection_failed"),
     "pool timeout": (breaking(httpx2.PoolTimeout("too late")), "connection_failed"),
@@ -110,6 +144,13 @@ WHOLE = {
     "content that is no list": (answering(content="Hello."), "not_a_message"),
     "no content": (answering(content=None), "not_a_message"),
     "no stop reason": (answering(stop_reason=None), "incomplete_message"),
+    "a blank stop reason": (answering(stop_reason=""), "incomplete_message"),
+    "usage that is partly nonsense": (
+        answering(usage={"input_tokens": "many", "output_tokens": 7, "cache_creation": [1]}),
+        "succeeded",
+    ),
+    "201": (sending(201, orjson.dumps(message()), JSON), "succeeded"),
+    "a stream, though none was asked for": (streaming(*events_of(message())), "not_json"),
     "no usage": (answering(usage=None), "incomplete_message"),
     "usage without output tokens": (answering(usage={"input_tokens": 10}), "incomplete_message"),
 }
@@ -120,7 +161,34 @@ STREAMS = {
     "empty, labelled a stream": (streaming(), "empty_body"),
     "204": (sending(204, b""), "empty_body"),
     "HTML": (sending(200, PAGE, HTML), "not_json"),
-    "a whole Message": (sending(200, b'{"type":"message"}', JSON), "not_json"),
+    "a whole Message": (sending(200, orjson.dumps(message()), JSON), "succeeded"),
+    "another object": (sending(200, b'{"foo":1}', JSON), "not_a_message"),
+    "a stream that is labelled JSON": (sending(200, b"".join(events_of(message())), JSON), "succeeded"),
+    "pings alone": (streaming(event("ping"), event("ping")), "cut_off"),
+    "unknown events among the others": (
+        streaming(*(part for whole in events_of(message()) for part in (event("novelty", what=[1]), whole))),
+        "succeeded",
+    ),
+    "comments, ids and other line ends": (
+        streaming(b": hello\n\nid: 7\nretry: 9\n", *(part.replace(b"\n", b"\r\n") for part in events_of(message()))),
+        "succeeded",
+    ),
+    "two beginnings": (streaming(events_of(message())[0], *events_of(message())), "not_a_message"),
+    "a beginning in the middle": (streaming(*events_of(message())[:4], *events_of(message())), "not_a_message"),
+    "the same Message twice": (streaming(*events_of(message()), *events_of(message())), "not_a_message"),
+    "the same block twice": (
+        streaming(*events_of(message())[:3], *events_of(message())[2:]),
+        "not_a_message",
+    ),
+    "text for the block before the first": (
+        streaming(
+            *events_of(message())[:3],
+            event("content_block_delta", index=-1, delta={"type": "text_delta", "text": "x"}),
+            *events_of(message())[-2:],
+        ),
+        "not_a_message",
+    ),
+    "an end without a beginning": (streaming(event("message_stop")), "not_a_message"),
     "an event that is no JSON": (streaming(events_of(message())[0], b"event: message_delta\ndata: {\n\n"), "not_json"),
     "an event that is not UTF-8": (
         streaming(events_of(message())[0], b'event: message_delta\ndata: "\xff"\n\n'),
@@ -147,17 +215,23 @@ STREAMS = {
     "ends within an event": (streaming(*events_of(message())[:4], b"event: content_block_de"), "cut_off"),
     "cut": (streaming(*events_of(message())[:4], then=httpx2.RemoteProtocolError("cut")), "cut_off"),
     "cut, as aiohttp has it": (streaming(*events_of(message())[:4], then=httpx2.ReadError("cut")), "cut_off"),
-    "stalled": (streaming(*events_of(message())[:4], then=httpx2.ReadTimeout("too late")), "timed_out"),
-    "error event: overloaded": (
+    **{
+        f"error event {where}: {kind}": (
+            streaming(*events_of(message())[:before], event("error", error={"type": kind, "message": "Oops"})),
+            outcome,
+        )
+        for kind, outcome in _BY_ERROR_TYPE.items()
+        for where, before in {"at first": 0, "in the middle": 4}.items()
+    },
+    "error event: ramp": (
         streaming(
             events_of(message())[0],
-            event("error", error={"type": "overloaded_error", "message": "Overloaded"}),
+            event(
+                "error",
+                error={"type": "rate_limit_error", "message": "m", "details": {"error_code": "ramp_limit_exceeded"}},
+            ),
         ),
-        "overloaded",
-    ),
-    "error event: api error": (
-        streaming(event("error", error={"type": "api_error", "message": "Oops"})),
-        "server_error",
+        "ramp_limited",
     ),
     "error event that is no JSON": (streaming(b"event: error\ndata: oops\n\n"), "unrecognised"),
     "error event of a type of the future": (
@@ -171,14 +245,14 @@ ANSWERS = {
     "end_turn": (answering("Hello."), "succeeded"),
     "end_turn without content": (answering(None), "empty_answer"),
     "end_turn with blank text": (answering(" \n"), "empty_answer"),
-    "max_tokens": (answering("Hel", stop_reason="max_tokens"), "succeeded"),
+    "max_tokens": (answering("Hel", stop_reason="max_tokens"), "cut_at_max_tokens"),
     "max_tokens without content": (answering(None, stop_reason="max_tokens"), "empty_answer"),
     "stop_sequence without content": (answering(None, stop_reason="stop_sequence"), "succeeded"),
-    "pause_turn without content": (answering(None, stop_reason="pause_turn"), "succeeded"),
+    "pause_turn without content": (answering(None, stop_reason="pause_turn"), "turn_paused"),
     "tool_use without content": (answering(None, stop_reason="tool_use"), "succeeded"),
     "refusal": (answering(None, stop_reason="refusal"), "refused"),
     "refusal with a beginning": (answering("I", stop_reason="refusal"), "refused"),
-    "model_context_window_exceeded": (answering("Hel", stop_reason="model_context_window_exceeded"), "succeeded"),
+    "model_context_window_exceeded": (answering("Hel", stop_reason="model_context_window_exceeded"), "context_full"),
     "a stop reason of the future": (answering("Hello.", stop_reason="bored"), "succeeded"),
 }
 
@@ -318,6 +392,60 @@ async def test_an_answer_is_not_thrown_away_over_what_strict_json_readers_refuse
     exchange = await send(ScriptedApi(sending(200, body, JSON)))
     assert exchange.message["content"][0]["text"] == "\N{GRINNING FACE} \N{REPLACEMENT CHARACTER}"
     assert exchange.message["score"] is None
+
+
+def stream_that_hangs_after(*events):
+    async def body():
+        for part in events:
+            yield part
+        await asyncio.Event().wait()
+
+    async def step(request):
+        return httpx2.Response(200, content=body(), headers={"content-type": "text/event-stream"})
+
+    return step
+
+
+MOMENT, LONG_TIME = timedelta(milliseconds=50), timedelta(seconds=60)
+
+
+async def test_a_stream_that_does_not_begin_has_a_limit_of_its_own():
+    limits = {"first_byte_timeout": MOMENT, "read_timeout": LONG_TIME}
+    exchange = await send(ScriptedApi(stream_that_hangs_after()), "streamed", **limits)
+    assert classify(exchange.sighting).name == "no_first_byte"
+    assert exchange.first_byte is None
+
+
+async def test_a_stream_that_falls_silent_has_another():
+    limits = {"first_byte_timeout": LONG_TIME, "read_timeout": MOMENT}
+    exchange = await send(ScriptedApi(stream_that_hangs_after(*events_of(message())[:4])), "streamed", **limits)
+    assert classify(exchange.sighting).name == "stalled"
+    assert exchange.first_byte is not None
+
+
+async def test_a_whole_answer_that_takes_longer_than_silence_in_a_stream_may_is_awaited():
+    held = Held()
+    api = ScriptedApi(held)
+    limits = {"first_byte_timeout": timedelta(microseconds=1), "read_timeout": timedelta(microseconds=1)}
+    async with api.provider(make_settings(**limits)) as provider:
+        sending = asyncio.create_task(provider.send(REQUEST, job_id="job-1"))
+        await api.arrival()
+        held.release()
+        assert classify((await sending).sighting).name == "succeeded"
+
+
+async def test_whatever_comes_prolongs_a_stream_pings_too():
+    silence = ManualSilence()
+    seen = _Seen(started=0.0, longest_silence=7)
+    heard = _Heard(httpx2.ByteStream(event("ping")), lambda: seen.see_bytes(silence))
+    before = asyncio.get_running_loop().time()
+    assert [part async for part in heard] == [event("ping")]
+    assert silence.until >= before + 7
+
+
+class ManualSilence:
+    def reschedule(self, when):
+        self.until = when
 
 
 async def test_the_call_ends_at_the_attempt_timeout_even_if_the_stream_never_falls_silent():
