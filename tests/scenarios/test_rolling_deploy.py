@@ -23,7 +23,7 @@ from promptmill.results import Status
 from promptmill.settings import Settings
 from promptmill.store import ResultStore
 from promptmill.store.schema import MIGRATIONS_TABLE
-from tests.support.fleets import ended, pids
+from tests.support.from_outside import ended, pids
 from tests.support.postgres import require_postgres, running_postgres
 from tests.support.processes import simulator, valkey, workers
 from tests.support.releases import FIRST, ROOT, Producer, export, runs_from, tree_of
