@@ -133,7 +133,6 @@ async def mill(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 
 @pytest.mark.scenario
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(("mill", "name"), [(name, name) for name in FAULTS], indirect=["mill"])
 async def test_a_store_that_goes_away_costs_nothing_but_what_a_killed_worker_held(
     mill: Mill, tmp_path: Path, name: str
