@@ -53,6 +53,9 @@ WORKER_REACHES_AGAIN: Final = "worker_reaches_again"
 SPEND_CAP_REACHED: Final = "spend_cap_reached"
 """cap, action, spent_usd, lane, model_class: told once in its hour or day, by one worker; `park`: nothing more is sent
 that the cap is for until the hour or day is over"""
+BURST_WAITS: Final = "burst_waits"
+"""why: in burst mode, jobs are left of which none may be sent; the worker stays until they can be, or until it is
+stopped; said once for each reason"""
 LIMIT_DIFFERS: Final = "limit_differs"
 """model_class, dimension, assumed, limit, obeyed: the provider names another limit than the settings, or than it did
 before (units a minute); said once for all workers, and obeyed unless the budget is pinned"""
