@@ -63,6 +63,9 @@ LANES_PAUSED: Final = "lanes_paused"
 """lanes, why: nothing is claimed from them until they are resumed; each worker says so once"""
 LANES_RESUMED: Final = "lanes_resumed"
 """lanes"""
+BURST_WAITS: Final = "burst_waits"
+"""why: in burst mode, jobs are left of which none may be sent; the worker stays until they can be, or until it is
+stopped; said once for each reason"""
 LIMIT_DIFFERS: Final = "limit_differs"
 """model_class, dimension, assumed, limit, obeyed: the provider names another limit than the settings, or than it did
 before (units a minute); said once for all workers, and obeyed unless the budget is pinned"""

@@ -339,6 +339,8 @@ def _placing(submission: Submission) -> bytes:
             submission.kind,
             submission.job.request["max_tokens"],
             len(submission.job.fallbacks),
+            submission.ended_before or "",
+            submission.nano_usd_before,
         )
     )
 
