@@ -27,8 +27,7 @@ async def why_held(
     caps: Collection[SpendCap] = (),
     lanes: Collection[Lane] = tuple(Lane),
 ) -> tuple[str, ...]:
-    """Return why model classes rest, each that does so for more than moments, and what holds these lanes back: caps, and
-    those who paused them.
+    """Return why model classes rest, each that does so for more than moments, and what holds these lanes back.
 
     Raises QueueUnavailable.
     """
