@@ -60,8 +60,9 @@ def acts(queue: Queue, more_canaries: MoreCanaries) -> Mapping[str, Act]:
         await queue.halt("lane", lane, by=record.occasion, why=_why(alarm))
         return f"lane {lane} is paused"
 
-    async def send_canaries(action: SendCanaries, record: ActionRecord, alarm: Alarm | None) -> str:
-        model = _needed(alarm).series.model
+    async def send_canaries(action: SendCanaries, cases: Sequence[Case]) -> str:
+        ((record, alarm),) = _with_alarms(cases)
+        model = alarm.series.model
         try:
             await more_canaries(model, record.occasion.replace(" ", "-"), action.rounds)
         except BadInput as error:
