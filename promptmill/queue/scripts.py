@@ -20,6 +20,7 @@ NAMES: Final = (
     "cancel",
     "configure",
     "block",
+    "hasten",
     "observe",
     "backlog",
 )
