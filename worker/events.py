@@ -56,6 +56,9 @@ WORKER_CUT_OFF: Final = "worker_cut_off"
 certificates): it claims one job at a time, after a rest, until one gets through; its jobs go to the others"""
 WORKER_REACHES_AGAIN: Final = "worker_reaches_again"
 """The worker that was cut off is not any more"""
+PROVIDER_SAYS: Final = "provider_says"
+"""indicator, description: what the provider's status page says, asked while requests come to nothing; said when it says
+something else than before, by one worker. It opens and closes nothing"""
 SPEND_CAP_REACHED: Final = "spend_cap_reached"
 """cap, action, spent_usd, lane, model_class: told once in its hour or day, by one worker; `park`: nothing more is sent
 that the cap is for until the hour or day is over"""
