@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     connect_timeout: Seconds = timedelta(seconds=10)
     """Longest wait for a connection to the API."""
     first_byte_timeout: Seconds = timedelta(seconds=120)
-    """Longest wait for the first byte of a streamed answer, the connection included: longer than `connect_timeout`."""
+    """Longest wait for the first byte of a streamed answer, connecting included; a whole answer comes at its end."""
     read_timeout: Seconds = timedelta(seconds=120)
     """Longest silence within a streamed answer."""
     attempt_timeout: Seconds = timedelta(seconds=600)
