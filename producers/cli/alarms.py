@@ -87,17 +87,17 @@ def freeze(model: str | None, kind: str | None, lane: str | None, undo: bool) ->
 
 
 async def _freeze(**chosen: Any) -> int:
-    async with await ResultStore.open(load_settings().store) as store:
+    async with await ResultStore.open(load_settings().store, make=False) as store:
         return await store.watching.freeze(**chosen)
 
 
 async def _list(*, resolved: bool, limit: int) -> list[Alarm]:
-    async with await ResultStore.open(load_settings().store) as store:
+    async with await ResultStore.open(load_settings().store, make=False) as store:
         return await store.watching.alarms(resolved=resolved, limit=limit)
 
 
 async def _load(alarm_id: int) -> tuple[Alarm, list[ActionRecord]]:
-    async with await ResultStore.open(load_settings().store) as store:
+    async with await ResultStore.open(load_settings().store, make=False) as store:
         alarm = await store.watching.alarm(alarm_id)
         actions = await store.acting.of_alarms([alarm_id])
     if alarm is None:
@@ -106,12 +106,12 @@ async def _load(alarm_id: int) -> tuple[Alarm, list[ActionRecord]]:
 
 
 async def _acknowledge(alarm_id: int) -> None:
-    async with await ResultStore.open(load_settings().store) as store:
+    async with await ResultStore.open(load_settings().store, make=False) as store:
         await store.watching.acknowledge(alarm_id, now=datetime.now(UTC))
 
 
 async def _resolve(alarm_id: int, resolution: Resolution) -> None:
-    async with await ResultStore.open(load_settings().store) as store:
+    async with await ResultStore.open(load_settings().store, make=False) as store:
         await store.watching.resolve(alarm_id, resolution, now=datetime.now(UTC))
 
 

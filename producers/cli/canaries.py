@@ -97,7 +97,7 @@ def check(file: Path) -> None:
 
 async def _read(since: datetime) -> list[tuple[Standing, dict[str, str]]]:
     """Return how each model does, with the text of each answer that failed, by its job."""
-    async with await ResultStore.open(load_settings().store) as store:
+    async with await ResultStore.open(load_settings().store, make=False) as store:
         found = standings(await store.canary_answers(since=since))
         return [(one, {part.job_id: _text(await store.result(part.job_id)) for part in one.failing}) for one in found]
 

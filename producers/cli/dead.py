@@ -171,13 +171,13 @@ def _send_back(job_ids: tuple[str, ...], reason: str | None, change: Callable[[F
 
 
 async def _list(reason: str | None, limit: int) -> list[DeadLetter]:
-    async with await ResultStore.open(load_settings().store) as store:
+    async with await ResultStore.open(load_settings().store, make=False) as store:
         await _refuse_unknown(reason, store)
         return await store.dead_letters(reason=reason, limit=limit)
 
 
 async def _letter(job_id: str) -> DeadLetter:
-    async with await ResultStore.open(load_settings().store) as store:
+    async with await ResultStore.open(load_settings().store, make=False) as store:
         return _found(await store.dead_letter(job_id), job_id)
 
 
@@ -188,7 +188,7 @@ def _found(letter: DeadLetter | None, job_id: str) -> DeadLetter:
 
 
 async def _show(job_id: str) -> dict[str, Any]:
-    async with await ResultStore.open(load_settings().store) as store:
+    async with await ResultStore.open(load_settings().store, make=False) as store:
         letter = _found(await store.dead_letter(job_id), job_id)
         attempts = (await store.attempts([job_id])).get(job_id, ())
     return {
@@ -203,7 +203,7 @@ async def _redrive(
 ) -> tuple[int, list[tuple[str, str]]]:
     redis, queued, refused = connect(address.url), 0, list[tuple[str, str]]()
     try:
-        async with await ResultStore.open(address.settings.store) as store:
+        async with await ResultStore.open(address.settings.store, make=False) as store:
             await _refuse_unknown(reason, store)
             async for letters in _chosen(store, job_ids, reason, refused):
                 done = await send_back(letters, redis, store, address.settings, change=change)
@@ -232,7 +232,7 @@ async def _chosen(
 
 
 async def _purge(age: timedelta, reason: str | None) -> int:
-    async with await ResultStore.open(load_settings().store) as store:
+    async with await ResultStore.open(load_settings().store, make=False) as store:
         await _refuse_unknown(reason, store)
         return await store.purge_dead(before=datetime.now(UTC) - age, reason=reason)
 

@@ -83,7 +83,7 @@ def errors(since: float, as_json: bool) -> None:  # noqa: FBT001 - click's way
 
 
 async def _read(since: datetime) -> tuple[list[Outcomes], list[Fallbacks]]:
-    async with await ResultStore.open(load_settings().store) as store:
+    async with await ResultStore.open(load_settings().store, make=False) as store:
         return await store.outcomes(since=since), await store.fallbacks(since=since)
 
 

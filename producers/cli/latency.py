@@ -43,7 +43,7 @@ def latency(since: float, as_json: bool) -> None:  # noqa: FBT001 - click's way
 
 
 async def _read(since: datetime) -> list[Latency]:
-    async with await ResultStore.open(load_settings().store) as store:
+    async with await ResultStore.open(load_settings().store, make=False) as store:
         return await store.latency(since=since)
 
 

@@ -101,7 +101,7 @@ def quality(since: float | None, by: str, limit: int, **given: Any) -> None:
 async def _read(
     since: datetime, every: timedelta, chosen: dict[str, str | None]
 ) -> tuple[list[SeriesMetric], list[Alarm]]:
-    async with await ResultStore.open(load_settings().store) as store:
+    async with await ResultStore.open(load_settings().store, make=False) as store:
         found = await store.quality(since=since, every=every, **chosen)
         raised = await store.watching.alarms(resolved=True, limit=_ALARMS_READ)
     return found, [alarm for alarm in raised if alarm.state is not AlarmState.RESOLVED or alarm.since >= since]

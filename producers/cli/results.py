@@ -79,7 +79,7 @@ def results(
 async def _export(
     chosen: dict[str, Any], limit: int | None, form: str, stream: BinaryIO, *, for_claude_code: bool
 ) -> int:
-    async with await ResultStore.open(load_settings().store) as store:
+    async with await ResultStore.open(load_settings().store, make=False) as store:
         found = _first(store.results(**chosen), limit)
         if for_claude_code:
             found = (result.for_claude_code() async for result in found)

@@ -51,7 +51,7 @@ def spend(since: float, by: str, as_json: bool) -> None:  # noqa: FBT001 - click
 
 
 async def _read(since: datetime, by: Grouping) -> list[Spend]:
-    async with await ResultStore.open(load_settings().store) as store:
+    async with await ResultStore.open(load_settings().store, make=False) as store:
         return await store.spend(since=since, by=by)
 
 

@@ -67,8 +67,8 @@ async def upgrade(database: Database, *, make: bool = True) -> None:
     found = await check(database)
     if found is None and not make:
         raise StoreMissing(
-            f"there is no result store at {database.where} any more: put it back; "
-            "`promptmill db upgrade` makes a new one"
+            f"there is no result store at {database.where}: if there was one, put it back; workers make it when they "
+            "are first started, and so does `promptmill db upgrade`"
         )
     if found is None or found < SCHEMA_VERSION:
         await database.migrate(_upgrade)

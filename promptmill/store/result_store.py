@@ -51,7 +51,7 @@ class ResultStore:
         """Return the store at `url`: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.
 
         With `migrate`, a new or older schema is brought up to date; any number of processes may do so at once. Without
-        it, the caller sees to it with `upgrade`. Who knows that there was a store does not `make` one in its place.
+        it, the caller sees to it with `upgrade`. Whoever only reads, or knows that there was one, does not `make` one.
 
         Raises BadSettings for an address that cannot be used, MissingExtra where the database's driver is not
         installed, StoreTooNew where a later promptmill wrote the schema, StoreMissing where there is none and none is

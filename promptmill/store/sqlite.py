@@ -138,7 +138,7 @@ class SqliteDatabase:
             found = os.stat(self._path)  # noqa: PTH116 - half the time of Path's, at every transaction
         except FileNotFoundError:
             raise StoreMissing(
-                f"the result store at {self.where} is not there: if it was moved or deleted, put it back; "
+                f"there is no result store at {self.where}: if it was moved or deleted, put it back; "
                 "`promptmill db upgrade` makes a new one"
             ) from None
         return found.st_dev, found.st_ino

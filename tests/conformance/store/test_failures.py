@@ -152,7 +152,7 @@ class TestSqlite:
                     await store.result("before")
             async with await ResultStore.open(url, migrate=False) as another:
                 assert await another.schema_version() is None
-            with pytest.raises(StoreMissing, match="any more: put it back"):
+            with pytest.raises(StoreMissing, match="if there was one, put it back"):
                 await ResultStore.open(url, make=False)
             assert not here.exists()
             away.rename(here)

@@ -42,6 +42,7 @@ def alarmed(machine, moment):
 
 
 def test_without_alarms_it_says_so(machine):
+    machine.run("db", "upgrade")
     assert machine.run("alarms").output == "no open alarms\n"
 
 

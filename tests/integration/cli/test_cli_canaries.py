@@ -39,6 +39,7 @@ def watched(machine):
 
 
 def test_without_canaries_it_says_how_to_have_some(machine):
+    machine.run("db", "upgrade")
     shown = machine.run("canaries")
     assert shown.output == "no canary was answered in the last 168 hours; the setting `canaries` has them sent\n"
 

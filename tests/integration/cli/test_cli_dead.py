@@ -41,6 +41,7 @@ def queued(machine) -> set[str]:
 
 
 def test_none_is_said_to_be_none(machine):
+    machine.run("db", "upgrade")
     assert machine.run("dead", "list").stdout == "no dead letters\n"
 
 
@@ -67,6 +68,7 @@ def test_a_payload_that_is_no_json_is_shown_as_text(machine, bury):
 
 
 def test_a_letter_that_is_not_there_is_one_line(machine):
+    machine.run("db", "upgrade")
     shown = machine.run("dead", "show", "nobody")
     assert (shown.exit_code, shown.stdout) == (2, "")
     assert "there is no open dead letter of job 'nobody'" in shown.stderr

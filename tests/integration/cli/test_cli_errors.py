@@ -34,6 +34,7 @@ def busy(machine):
 
 
 def test_an_empty_store_says_so(machine):
+    machine.run("db", "upgrade")
     assert machine.run("errors").stdout == "no requests in the last 24 hours\n"
     assert json.loads(machine.run("errors", "--json").stdout) == {
         "requests": {}, "errors": [], "answers": {}, "fallbacks": []

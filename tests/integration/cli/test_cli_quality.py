@@ -60,6 +60,7 @@ def answered(machine):
 
 
 def test_an_empty_store_says_so(machine):
+    machine.run("db", "upgrade")
     assert machine.run("quality").stdout == "no measured answers in the last 24 hours\n"
     assert machine.run("quality", "--by", "day").stdout == "no measured answers in the last 336 hours\n"
     assert json.loads(machine.run("quality", "--json").stdout) == []

@@ -74,6 +74,20 @@ def test_what_cannot_be_done_is_a_usage_error(recorded, args):
     assert recorded.run("results", *args).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["results", "spend", "latency", "quality", "alarms", "errors", "canaries", "dead list", "status", "doctor"],
+)
+def test_whoever_only_reads_makes_no_store_where_there_is_none(machine, command):
+    """It may have been moved, and be put back over the one that was made: with whatever was answered meanwhile."""
+    done = machine.run(*command.split())
+    if command not in ("status", "doctor"):
+        assert done.exit_code == 2
+        assert done.stderr.count("\n") == 1
+        assert "there is no result store at sqlite:///" in done.stderr
+    assert not list(machine.settings.data_dir.rglob("*.sqlite*"))
+
+
 def test_the_schema_is_brought_up_to_date_once(machine):
     url = machine.settings.store
     assert machine.run("db", "upgrade").stdout == f"{url} went from schema none to {SCHEMA_VERSION}\n"

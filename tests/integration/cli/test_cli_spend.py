@@ -121,6 +121,7 @@ def test_a_grouping_that_nobody_knows_is_a_usage_error(machine, by):
 
 
 def test_where_nothing_happened_that_is_said(machine):
+    machine.run("db", "upgrade")
     assert machine.run("spend").stdout == "nothing was spent in the last 24 hours\n"
     assert machine.run("latency", "--since", "1").stdout == "no answers in the last 1 hours\n"
     assert json.loads(machine.run("latency", "--json").stdout) == []
