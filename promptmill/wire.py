@@ -23,6 +23,8 @@ from promptmill.results import Result
 _DEFAULTS: Final = {name: field.get_default(call_default_factory=True) for name, field in Job.model_fields.items()}
 _JOB_FIELDS: Final = tuple(_DEFAULTS.keys() - {"id", "version", "request", "expect"})
 
+_LISTS: Final = (list, tuple)
+
 Kind = TypeVar("Kind")
 
 FUNCTION: Final = "run_prompt"
@@ -228,14 +230,16 @@ def _refuse_what_json_changes(inside: list[Any]) -> None:
     """
     while inside:
         value = inside.pop()
+        if isinstance(value, str):
+            continue
         if isinstance(value, dict):
             inside += value.values()
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, _LISTS):
             inside += value
         elif isinstance(value, float):
             if not math.isfinite(value):
                 raise TypeError(f"{value} is no JSON number")
-        elif value is not None and not isinstance(value, str | int):
+        elif value is not None and not isinstance(value, int):
             raise TypeError(f"{type(value).__name__} is not JSON")
 
 

@@ -49,6 +49,7 @@ local function close_breaker(budget, now)
   local from = math.max(math.ceil(now), budget.blocked_until or 0)
   redis.call('HSET', budget.key, 'ramp_from', string.format('%.0f', from),
     'ramp_share', string.format('%.6f', math.min(share, RESTART_SHARE)), 'ramp_growth', growth)
+  loaded[budget.key] = nil
 end
 
 -- Whether a job that succeeded was answered now: one whose answer was found in the store used nothing.
@@ -64,7 +65,10 @@ local function note_answer(record, now)
   local took = math.max(0, now - record.charged)
   put(budget, 'answer_ms', budget.answer_ms and budget.answer_ms + (took - budget.answer_ms) / SMOOTHING or took)
   put(budget, 'answered', math.max(budget.answered or 0, record.charged))
-  if budget.failures then redis.call('HDEL', budget.key, 'failures', 'failing_since', 'failed_at') end
+  if budget.failures then
+    redis.call('HDEL', budget.key, 'failures', 'failing_since', 'failed_at')
+    budget.failures = nil
+  end
   if record.failed_at > 0 and budget.retry_tat and budget.retry_step then
     put(budget, 'retry_tat', budget.retry_tat - budget.retry_step)
   end
