@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from producers.runs.counters import read_counters
 from promptmill.foresight import lane_left
 from promptmill.halts import OWNER, Halt
 from promptmill.jobs import Lane
 from promptmill.queue import Disposition, Effect, Report, Snooze, keys
+from promptmill.queue.held import why_held
 from tests.support.queues import CLASS, LEASE, MODEL, Bench, ids
 
 MINUTE = timedelta(minutes=1)
@@ -144,8 +144,8 @@ async def test_nobody_knows_how_long_a_paused_lane_takes(open_bench):
 async def test_a_run_says_which_of_its_lanes_is_paused(open_bench):
     await pause(open_bench, why="nina@host (new prompt)")
     await pause(open_bench, lane="overnight")
-    _, held = await read_counters(open_bench.redis, "run", [CLASS], {Lane.STANDARD})
-    assert held == "lane standard is paused by owner: nina@host (new prompt)"
+    held = await why_held(open_bench.redis, [CLASS], lanes={Lane.STANDARD})
+    assert held == ("lane standard is paused by owner: nina@host (new prompt)",)
 
 
 async def test_what_somebody_else_wrote_there_holds_back_nothing_and_stops_nobody(open_bench):
