@@ -15,6 +15,47 @@ from typing import Any, Final
 
 from promptmill.claude_code import Rewrite, sanitize_for_claude_code
 
+OUTCOMES: Final = frozenset(
+    {
+        "succeeded",
+        "rate_limited",
+        "ramp_limited",
+        "spend_limit_reached",
+        "bad_key",
+        "billing_problem",
+        "not_permitted",
+        "invalid_request",
+        "not_found",
+        "too_large",
+        "request_timeout",
+        "conflict",
+        "server_error",
+        "unavailable",
+        "gateway_timeout",
+        "overloaded",
+        "connection_failed",
+        "tls_failed",
+        "timed_out",
+        "cut_off",
+        "interrupted",
+        "empty_body",
+        "not_json",
+        "not_a_message",
+        "incomplete_message",
+        "empty_answer",
+        "refused",
+        "payload_missing",
+        "unreadable_payload",
+        "unknown_function",
+        "payload_too_new",
+        "bad_job",
+        "lost_too_often",
+        "unrecognised",
+        "internal_error",
+    }
+)
+"""Names of all that an attempt can come to: what each means stands in `worker.outcomes`."""
+
 
 class Status(StrEnum):
     """How a job ended. Apart from the job's state: a state says who moves it next, a status that nobody does."""
@@ -294,6 +335,18 @@ class Result:
             latency=seconds("latency_s"),
             worker=line.get("worker"),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What became of a job before it is sent again."""
+
+    requests: int
+    """The number of its newest request."""
+    status: Status | None
+    """None: it has not ended."""
+    cost_usd: Decimal | None
+    """Of all its requests; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

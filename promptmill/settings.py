@@ -162,6 +162,10 @@ class Settings(BaseSettings):
     spend_probe_interval: Seconds = timedelta(minutes=15)
     """Likewise while a spend limit is reached: it ends at 00:00 UTC on the first of the month, or when its owner raises
     it."""
+    status_page_url: Annotated[str, _written(r"https?://\S+", "http(s)://HOST/api/v2/status.json")] | None = None
+    """The provider's status page as JSON, in Statuspage's form (`.../api/v2/status.json`). One worker asks it, once a
+    minute at most, while requests come to nothing; it is shown beside what is out, and when it no longer tells of an
+    outage the next probe goes at once. It opens and closes nothing; its silence means nothing. Unset: nobody asks."""
     outage_patience: Seconds = timedelta(hours=6)
     """How long a model class may answer nobody before its failures use up attempts: what always fails must end, even
     where nothing else is left to show that the provider works."""
@@ -173,7 +177,7 @@ class Settings(BaseSettings):
     connect_timeout: Seconds = timedelta(seconds=10)
     """Longest wait for a connection to the API."""
     first_byte_timeout: Seconds = timedelta(seconds=120)
-    """Longest wait for the first byte of a streamed answer, the connection included: longer than `connect_timeout`."""
+    """Longest wait for the first byte of a streamed answer, connecting included; a whole answer comes at its end."""
     read_timeout: Seconds = timedelta(seconds=120)
     """Longest silence within a streamed answer."""
     attempt_timeout: Seconds = timedelta(seconds=600)

@@ -6,6 +6,7 @@ is not JSON is unreadable, and an unreadable payload becomes a dead letter.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 
 from promptmill.errors import BadJob
 from promptmill.jobs import MAX_REQUEST_BYTES, Job, explain
-from promptmill.results import Result
+from promptmill.results import Result, Status
 
 _DEFAULTS: Final = {name: field.get_default(call_default_factory=True) for name, field in Job.model_fields.items()}
 _JOB_FIELDS: Final = tuple(_DEFAULTS.keys() - {"id", "request", "expect"})
@@ -79,7 +80,23 @@ def serialize(data: dict[str, Any]) -> bytes:
 
 
 def deserialize(data: bytes) -> dict[str, Any]:
-    """Return the envelope in `data`; arq's `job_deserializer`. Raises ValueError or TypeError if that is no object."""
+    """Return the envelope in `data`; arq's `job_deserializer`. Raises ValueError or TypeError if that is no object.
+
+    JSON keeps no exceptions: the result of a job that was cancelled becomes the one that `arq.jobs.Job.abort` expects.
+    """
+    loaded = _load(data)
+    if loaded.get("s") is False and _is_cancelled(loaded.get("r")):
+        loaded["r"] = asyncio.CancelledError()
+    return loaded
+
+
+def _is_cancelled(result: Any) -> bool:
+    if isinstance(result, Mapping):
+        return result.get("status") == Status.CANCELLED.value
+    return bool(result == _plain(asyncio.CancelledError()))  # of another arq function
+
+
+def _load(data: bytes) -> dict[str, Any]:
     loaded = json.loads(data) if data.startswith(b" ") else orjson.loads(data)
     if not isinstance(loaded, dict):
         raise TypeError(f"expected a JSON object, got {type(loaded).__name__}")
@@ -223,7 +240,7 @@ def pack_returned(
 def unpack_result(data: bytes) -> Result:
     """Return the result that `pack_result` wrote. Raises Unreadable."""
     try:
-        return Result.from_line(deserialize(data)["r"])
+        return Result.from_line(_load(data)["r"])
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise Unreadable(
             "unreadable_result", f"expected a result as promptmill writes it: {type(error).__name__}"

@@ -31,6 +31,7 @@ from promptmill.halts import Halts
 from promptmill.pacing import paces
 from promptmill.queue import Claim, Claims, Queue, keys
 from promptmill.queue.connection import connect, redis_errors
+from promptmill.queue.held import why_held
 from promptmill.settings import Settings
 from promptmill.tasks import end
 from promptmill.wire import FUNCTION, deserialize, serialize
@@ -111,6 +112,7 @@ class PacedWorker(Worker):
             queue, timeout_s=self.job_timeout_s, keep_result=settings.keep_result, say_crash=self._say_crash
         )
         self._configured: set[str] = set()
+        self._said_why: set[str] = set()
         self._claim_numbers = itertools.count(1)
         self._wake = asyncio.Event()
         self.uplink = Uplink(longest_rest=settings.probe_interval, on_back=self._wake.set)
@@ -165,8 +167,10 @@ class PacedWorker(Worker):
         while not self._stopping:
             self._wake.clear()
             wait = await self._claim()
-            if self.burst and not self.tasks and await self._is_empty():
-                return
+            if self.burst and not self.tasks:
+                if await self._is_empty():
+                    return
+                await self._say_why_it_waits()
             await self._nap(wait)
 
     async def _nap(self, within: timedelta | None) -> None:
@@ -335,6 +339,16 @@ class PacedWorker(Worker):
                 return int(await self.pool.zcard(keys.QUEUE)) == 0
         except QueueUnavailable:
             return False
+
+    async def _say_why_it_waits(self) -> None:
+        """Log once what keeps back all that is left: whoever started a burst sits and waits for it."""
+        with contextlib.suppress(QueueUnavailable), redis_errors():
+            names = sorted(name.decode("utf-8", "replace") for name in await self.pool.smembers(keys.BUDGETS))  # type: ignore[misc]  # redis types both kinds of client alike
+            why = await why_held(self.pool, names, caps=self._settings.caps)
+            new = {held.partition("(")[0] for held in why} - self._said_why
+            if new:
+                self._said_why |= new
+                self._log.warning(events.BURST_WAITS, why="; ".join(why))
 
     # beside the jobs -------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from worker.pipeline import Pipeline
 from worker.provider import Provider
 from worker.quality import METRICS, PlugIns
 from worker.recorder import Recorder
+from worker.status_page import StatusPage
 from worker.telemetry import exposition, make_meters, start_exporting
 
 LAST_LOOK: Final = timedelta(seconds=5)
@@ -101,6 +102,9 @@ def build_worker(
         )
         watching = [asyncio.create_task(helper.keep()) for helper in (watcher, acting)]
         stack.push_async_callback(_watch_the_last, worker, watcher, acting, watching)
+        if settings.status_page_url is not None:
+            page = StatusPage(settings.status_page_url, queue, worker=worker.name)
+            stack.push_async_callback(end, asyncio.create_task(page.keep()))
         await worker.configure({settings.class_of(settings.model)})
         await _say_what_redis_may_lose(settings.redis_url or "")
         return pipeline.run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -18,12 +19,25 @@ from producers.cli.redrive import Fields, changed, fields_of
 from producers.cli.redrive import redrive as send_back
 from promptmill.errors import BadInput
 from promptmill.queue import connect
-from promptmill.results import DeadLetter
+from promptmill.results import OUTCOMES, DeadLetter
 from promptmill.store import ResultStore
 
 _AT_A_TIME: Final = 100
 
 reason_option = click.option("--reason", metavar="NAME", help="Only those that died of this, such as invalid_request.")
+
+
+async def _refuse_unknown(reason: str | None, store: ResultStore) -> None:
+    """Raise BadInput for a reason of which nobody can have died: a typing error must not look like good news."""
+    if reason is None or reason in OUTCOMES:
+        return
+    there = await store.dead_letter_reasons()
+    if reason in there:  # of another version
+        return
+    near = difflib.get_close_matches(reason, {*there, *OUTCOMES}, n=3)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    counted = ", ".join(f"{name} ({letters:,})" for name, letters in there.items())
+    raise BadInput(f"--reason: no outcome is called {reason!r}; {hint}open dead letters: {counted or 'none'}")
 
 
 @click.group()
@@ -158,6 +172,7 @@ def _send_back(job_ids: tuple[str, ...], reason: str | None, change: Callable[[F
 
 async def _list(reason: str | None, limit: int) -> list[DeadLetter]:
     async with await ResultStore.open(load_settings().store, make=False) as store:
+        await _refuse_unknown(reason, store)
         return await store.dead_letters(reason=reason, limit=limit)
 
 
@@ -189,6 +204,7 @@ async def _redrive(
     redis, queued, refused = connect(address.url), 0, list[tuple[str, str]]()
     try:
         async with await ResultStore.open(address.settings.store, make=False) as store:
+            await _refuse_unknown(reason, store)
             async for letters in _chosen(store, job_ids, reason, refused):
                 done = await send_back(letters, redis, store, address.settings, change=change)
                 queued += done.queued
@@ -217,6 +233,7 @@ async def _chosen(
 
 async def _purge(age: timedelta, reason: str | None) -> int:
     async with await ResultStore.open(load_settings().store, make=False) as store:
+        await _refuse_unknown(reason, store)
         return await store.purge_dead(before=datetime.now(UTC) - age, reason=reason)
 
 

@@ -19,6 +19,7 @@ from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS, MS_PER_MINUTE
 from promptmill.queue import Queue, keys
 from promptmill.queue.connection import redis_errors
+from promptmill.queue.status_page import PageSays, page_says
 
 GONE_AFTER: Final = timedelta(seconds=15)
 """A worker reports every few seconds; one silent for this long is dead or cut off, and its leases have run out."""
@@ -57,6 +58,8 @@ class BudgetView:
     out_since: datetime | None
     """Since when the provider answers nobody, or refuses the account: probes find out when that is over."""
     out_because: str | None
+    parked: bool
+    """Whether the account is refused, until its owner mends something."""
     next_probe: datetime | None
     out_until: datetime | None
     """When it ends at the latest, where that is known."""
@@ -77,6 +80,8 @@ class WorkerView:
     started_at: datetime
     seen_at: datetime
     gone: bool
+    cut_off: bool
+    """Whether it finds no connection to the provider while others are answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,8 @@ class Overview:
     """Those that changed last, the newest first."""
     halts: Halts
     """Lanes that are paused, and models that are not used as fallbacks."""
+    provider_says: PageSays | None
+    """What the provider's status page said lately, where a worker asked it."""
     spend: Mapping[str, str]
     """What was spent in the present hour and day, as Redis has it; see promptmill.caps."""
 
@@ -153,6 +160,7 @@ async def read_overview(redis: Redis, *, runs: int, caps: Sequence[SpendCap] = (
             workers=await _workers(redis, now),
             runs=await _runs(queue, now, runs, caps),
             halts=await queue.halts(now.timestamp() * 1000),
+            provider_says=await page_says(redis),
             spend=await queue.spend(),
         )
 
@@ -186,6 +194,7 @@ async def _budget(queue: Queue, name: str, now: datetime, caps: Sequence[SpendCa
         blocked_because=fields.get("reason") if blocked_ms > now_ms else None,
         out_since=_time(float(fields["open_since"]) / 1000) if "open_since" in fields else None,
         out_because=fields.get("open_reason"),
+        parked=fields.get("open_effect") == "parks",
         next_probe=_time(probe_ms / 1000) if probe_ms else None,
         out_until=_time(until_ms / 1000) if (until_ms := float(fields.get("open_until", 0))) > now_ms else None,
         time_left_ms={lane.value: _whole_ms(lane_left(backlog, lane)) for lane in Lane},
@@ -235,6 +244,7 @@ async def _workers(redis: Redis, now: datetime) -> tuple[WorkerView, ...]:
                     started_at=_time(fields["started_at"]),
                     seen_at=seen_at,
                     gone=now - seen_at > GONE_AFTER,
+                    cut_off=bool(fields.get("cut_off")),
                 )
             )
         except (ValueError, KeyError, TypeError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,13 +46,13 @@ async def redrive(
     and StoreUnavailable.
     """
     submissions, refused = [], []
-    before = await store.requests_before([letter.job_id for letter in letters])
+    earlier = await store.earlier([letter.job_id for letter in letters])
     for letter in letters:
         try:
             job = make_job(change(fields_of(letter)))
             if job.deadline is not None and job.deadline <= datetime.now(UTC):
                 job = job.model_copy(update={"deadline": None, "not_before": None})
-            submissions.append(replace(prepare(job, settings), requests_before=before.get(job.id, 0)))
+            submissions.append(prepare(job, settings).after(earlier.get(job.id)))
         except BadInput as error:
             refused.append((letter.job_id, str(error)))
     if submissions:

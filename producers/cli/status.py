@@ -105,6 +105,8 @@ def _show(
     if overview.budgets:
         console.print(_lanes(overview.budgets, overview.halts.lanes))
         console.print(_budgets(overview.budgets, overview.at))
+        if says := _provider_says(overview, asked=address.settings.status_page_url is not None):
+            console.print(says, markup=False)
     if overview.halts.all:
         console.print(_halts(overview.halts, overview.at))
     if caps:
@@ -162,7 +164,8 @@ def _blocked(budget: BudgetView, now: datetime) -> str:
     if budget.blocked_until is not None:
         said.append(f"for {_span(budget.blocked_until - now)}: {budget.blocked_because or 'no reason given'}")
     if budget.out_since is not None:
-        said.append(f"out for {_span(now - budget.out_since)}: {budget.out_because or 'no reason given'}")
+        state = "parked" if budget.parked else "out"
+        said.append(f"{state} for {_span(now - budget.out_since)}: {budget.out_because or 'no reason given'}")
         if budget.out_until is not None:
             said.append(f"until {budget.out_until:%Y-%m-%d %H:%M} UTC at the latest")
         if budget.next_probe is not None:
@@ -184,6 +187,16 @@ def _halts(halts: Halts, now: datetime) -> Table:
     return table
 
 
+def _provider_says(overview: Overview, *, asked: bool) -> str:
+    """Return what the status page says where a model class is out; its silence is named, and means nothing."""
+    if all(budget.out_since is None for budget in overview.budgets):
+        return ""
+    says = overview.provider_says
+    if says is None:
+        return "the provider's status page says nothing" if asked else ""
+    return f"the provider's status page says: {says.description} (for {_span(overview.at - says.since)})"
+
+
 def _caps(caps: list[tuple[SpendCap, Decimal]], now: datetime) -> Table:
     table = _table("Spend caps", ("cap",), ("spent (USD)",))
     table.add_column("", header_style="dim")
@@ -199,7 +212,8 @@ def _caps(caps: list[tuple[SpendCap, Decimal]], now: datetime) -> Table:
 def _workers(workers: tuple[WorkerView, ...], now: datetime) -> Table:
     table = _table("Workers", ("host", "pid", "version"), ("running", "free", "up", "last seen"))
     for worker in workers:
-        seen = f"{_span(now - worker.seen_at)} ago" + (": gone" if worker.gone else "")
+        state = ": gone" if worker.gone else ": cut off from the provider" if worker.cut_off else ""
+        seen = f"{_span(now - worker.seen_at)} ago{state}"
         table.add_row(
             worker.host,
             str(worker.pid),
@@ -208,7 +222,7 @@ def _workers(workers: tuple[WorkerView, ...], now: datetime) -> Table:
             str(worker.free),
             _span(worker.seen_at - worker.started_at),
             seen,
-            style="dim" if worker.gone else "",
+            style="dim" if worker.gone else "yellow" if worker.cut_off else "",
         )
     return table
 

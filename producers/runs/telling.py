@@ -18,6 +18,7 @@ from producers.runs.window import Window
 from promptmill.caps import SpendCap
 from promptmill.errors import QueueUnavailable
 from promptmill.queue import Queue
+from promptmill.queue.held import why_held
 from promptmill.results import Status
 
 TICK: Final = timedelta(milliseconds=250)
@@ -66,7 +67,6 @@ class Teller:
         self._queue = queue
         self._demand = demand
         self._model_classes = demand.model_classes
-        self._lanes = {part.lane for part in demand.parts}
         self._budget = budget
         self._caps = caps
         self._skipped = skipped
@@ -89,15 +89,16 @@ class Teller:
         """Start counting from what the store says was spent before. Raises QueueUnavailable."""
         self.done_before = self._done
         self._before = self._spent = spent
-        self._counted_before, self._blocked = await read_counters(
-            self._queue.redis, self._run, self._model_classes, self._lanes
-        )
+        self._counted_before = await read_counters(self._queue.redis, self._run)
         self._meter.note(self._done, self._loop.time())
 
     async def look(self) -> None:
         """Read what has been spent since, and now and then look ahead. Raises QueueUnavailable."""
-        counted, self._blocked = await read_counters(self._queue.redis, self._run, self._model_classes, self._lanes)
+        counted = await read_counters(self._queue.redis, self._run)
         self._spent = self._before + counted.since(self._counted_before)
+        lanes = {part.lane for part in self._demand.parts if part.open_lines}
+        blocked = await why_held(self._queue.redis, self._model_classes, caps=self._caps, lanes=lanes)
+        self._blocked = "; ".join(blocked) or None
         if self._loop.time() >= self._look_ahead_at:
             await self._look_ahead()
             self._look_ahead_at = self._loop.time() + LOOK_AHEAD_EVERY.total_seconds()

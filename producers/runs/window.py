@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -57,9 +57,9 @@ class Window:
         await self._settle(line for line in by_line if self._ledger[line] is Line.OPEN)
         going = {line: submission for line, submission in by_line.items() if self._ledger.is_open(line)}
         again = [submission.job.id for line, submission in going.items() if self._ledger[line] is Line.AGAIN]
-        before = await self._store.requests_before(again) if again else {}
+        earlier = await self._store.earlier(again) if again else {}
         answers = await self._queue.submit(
-            replace(submission, requests_before=before.get(submission.job.id, 0)) for submission in going.values()
+            submission.after(earlier.get(submission.job.id)) for submission in going.values()
         )
         for (line, submission), answer in zip(going.items(), answers, strict=True):
             if answer is not Submitted.ENDED_ALREADY and submission.job.id not in self._sent:

@@ -15,6 +15,8 @@
 | `promptmill:halts` | hash | lanes that are paused and models that are not used as fallbacks, since when, until when and why (see lua/_halts.lua) | lifted, or over |
 | `promptmill:idle` | sorted set | workers with free slots; score: when each comes back by itself (ms) | worker |
 | `promptmill:workers` | hash | worker id to what it last said of itself, JSON | worker |
+| `promptmill:status-page` | string | what the provider's status page said last, JSON | 5 minutes after it was asked |
+| `promptmill:status-page-turn` | string | the worker that asked it last, while nobody else is to | a minute |
 | `promptmill:run:<run>` | hash | jobs submitted and ended by status, tokens, cost in nano-USD; when it will be done, as whoever follows it last said, or which of its jobs are answered last | 30 days after the last change |
 | `arq:result:<id>` | string | the result in arq's envelope, for whoever waits | `keep_result` |
 
@@ -42,6 +44,8 @@ SPEND: Final = "promptmill:spend"
 HALTS: Final = "promptmill:halts"
 IDLE: Final = "promptmill:idle"
 WORKERS: Final = "promptmill:workers"
+STATUS_PAGE: Final = "promptmill:status-page"
+STATUS_PAGE_TURN: Final = "promptmill:status-page-turn"
 RUN: Final = "promptmill:run:"
 
 WAKE_CHANNEL: Final = "promptmill:wake:"

@@ -254,6 +254,10 @@ class Queue:
         wait_ms = math.ceil(wait / timedelta(milliseconds=1))
         await self._run("block", self._now(), model_class, wait_ms, reason, "" if refused is None else refused.key)
 
+    async def hasten(self, model_class: str) -> bool:
+        """Let the next probe of a model class that is out go at once; whether that is sooner."""
+        return bool(await self._run("hasten", self._now(), model_class))
+
     async def resume(self, model_class: str) -> None:
         """Let a model class go on at once, at its whole rate, whatever kept it back."""
         await self.block(model_class, timedelta(0), "")
@@ -339,6 +343,8 @@ def _placing(submission: Submission) -> bytes:
             submission.kind,
             submission.job.request["max_tokens"],
             len(submission.job.fallbacks),
+            submission.ended_before or "",
+            submission.nano_usd_before,
         )
     )
 

@@ -22,6 +22,7 @@ NAMES: Final = (
     "block",
     "halt",
     "lift",
+    "hasten",
     "observe",
     "backlog",
 )

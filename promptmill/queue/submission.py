@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 
+from promptmill.caps import NANO
 from promptmill.jobs import KIND_TAG, Job
 from promptmill.models import estimate_input_tokens
 from promptmill.pacing import Cost
+from promptmill.results import Earlier, Status
 from promptmill.settings import Settings
 from promptmill.tracing import current_traceparent
 from promptmill.wire import pack_job
@@ -31,6 +33,17 @@ class Submission:
     cost: Cost
     requests_before: int = 0
     """Requests that were sent for the job before it became a dead letter: a redriven job goes on counting."""
+    ended_before: Status | None = None
+    """How the job had ended before it is sent again: that is then no end of its run any more."""
+    nano_usd_before: int = 0
+    """What it had cost by then: its next end has the whole cost."""
+
+    def after(self, earlier: Earlier | None) -> Submission:
+        """Return the submission of the same job, which has been sent before."""
+        if earlier is None:
+            return self
+        cost = int((earlier.cost_usd or 0) * NANO)
+        return replace(self, requests_before=earlier.requests, ended_before=earlier.status, nano_usd_before=cost)
 
     @property
     def tenant(self) -> str:

@@ -28,6 +28,15 @@ def page(connection: sa.Connection, *, reason: str | None, limit: int, after: De
     return [dead_letter_of(row) for row in connection.execute(statement)]
 
 
+def reasons(connection: sa.Connection) -> dict[str, int]:
+    """Return how many open dead letters there are of each reason, the most frequent first."""
+    number = sa.func.count()
+    statement = (
+        sa.select(dead_letters.c.reason, number).where(_OPEN).group_by(dead_letters.c.reason).order_by(number.desc())
+    )
+    return {reason: int(letters) for reason, letters in connection.execute(statement)}
+
+
 def count(connection: sa.Connection) -> int:
     """Return how many dead letters are open."""
     return int(connection.execute(sa.select(sa.func.count()).select_from(dead_letters).where(_OPEN)).scalar_one())

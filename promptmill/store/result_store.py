@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
-from promptmill.results import Attempt, DeadLetter, Result, Status
+from promptmill.results import Attempt, DeadLetter, Earlier, Result, Status
 from promptmill.store import aggregates, failures, letters, migrate, runs
 from promptmill.store.acting import Acting
 from promptmill.store.aggregates import Grouping, Latency, Spend
@@ -117,10 +117,17 @@ class ResultStore:
             found.update((names[key], tuple(tried)) for key, tried in part.items())
         return found
 
-    async def requests_before(self, job_ids: Collection[str]) -> dict[str, int]:
-        """Return the number of the newest request for each job that had any: one that is sent again counts on."""
-        found = await self.attempts(job_ids)
-        return {job_id: attempts[-1].number for job_id, attempts in found.items() if attempts}
+    async def earlier(self, job_ids: Collection[str]) -> dict[str, Earlier]:
+        """Return what is known of jobs that are to be sent again; one that never was is missing."""
+        tried, ended = await self.attempts(job_ids), await self._by_id(job_ids, succeeded=False)
+        return {
+            job_id: Earlier(
+                requests=tried[job_id][-1].number if job_id in tried else 0,
+                status=ended[job_id].status if job_id in ended else None,
+                cost_usd=ended[job_id].cost_usd if job_id in ended else None,
+            )
+            for job_id in {*tried, *ended}
+        }
 
     def results(
         self,
@@ -218,6 +225,10 @@ class ResultStore:
     ) -> list[DeadLetter]:
         """Return dead letters that are open, neither redriven nor answered since; the oldest first, behind `after`."""
         return await self._database.read(partial(letters.page, reason=reason, limit=limit, after=after))
+
+    async def dead_letter_reasons(self) -> dict[str, int]:
+        """Return how many dead letters of each reason are open, the most frequent first."""
+        return await self._database.read(letters.reasons)
 
     async def count_dead_letters(self) -> int:
         """Return how many dead letters are open."""

@@ -132,6 +132,17 @@ local function count_submitted(run, jobs)
   touch_run(run)
 end
 
+-- A job of a run that is sent again has not ended any more: a run has as many ends as jobs, each paid for once. Returns
+-- false where the run was forgotten since.
+local function uncount_end(run, status, nano_usd)
+  local key = RUN .. run
+  if run == '' or (tonumber(redis.call('HGET', key, status)) or 0) <= 0 then return false end
+  redis.call('HINCRBY', key, status, -1)
+  redis.call('HINCRBY', key, 'cost_nano_usd', -nano_usd)
+  touch_run(run)
+  return true
+end
+
 -- The record, if the caller's lease still stands; nil tells it to write nothing (I2).
 local function leased_record(id, token)
   local record = load_record(id)

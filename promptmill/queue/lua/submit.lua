@@ -2,8 +2,9 @@
 -- Put jobs into the queue: payload, record, place and cost at once, each once by its id.
 -- ARGV  1 now (ms, or '' for Redis' clock); then three for each job: id, payload, and a JSON array of
 --       lane (1..3), budget, requests, input, output, not before (ms or 0), deadline (ms or 0), run or '',
---       requests that were sent for it before (it was a dead letter), tenant, kind or '', max_tokens, fallbacks
---       (one argument instead of thirteen: a client packs each argument by itself, and that is what takes its time)
+--       requests that were sent for it before (it was a dead letter), tenant, kind or '', max_tokens, fallbacks,
+--       the status with which it had ended or '', what it had cost by then (nano-USD)
+--       (one argument instead of fifteen: a client packs each argument by itself, and that is what takes its time)
 -- Returns for each job, in order: 1 queued, 0 there already, 2 ended already (its result is still kept).
 local now = clock(ARGV[1])
 local count = (#ARGV - 1) / 3
@@ -18,7 +19,7 @@ for n = 1, count do
   else
     answers[n] = 1
     local lane, budget, requests, input, output, not_before, deadline, run, before, tenant, kind, longest,
-      fallbacks = unpack(cjson.decode(ARGV[3 * n + 1]))
+      fallbacks, ended, cost = unpack(cjson.decode(ARGV[3 * n + 1]))
     redis.call('SET', PAYLOAD .. id, payload)
     local record = {
       lane = lane, budget = budget, requests = requests, input = input, output = output,
@@ -36,7 +37,7 @@ for n = 1, count do
     end
     soonest = math.min(soonest or at, at)
     classes[budget] = true
-    runs[run] = (runs[run] or 0) + 1
+    if ended == '' or not uncount_end(run, ended, cost) then runs[run] = (runs[run] or 0) + 1 end
   end
 end
 

@@ -876,6 +876,35 @@ async def test_when_the_class_is_back_nobody_asks_another_model(bench):
     assert (await bench.claim_one()).disposition is Disposition.RUN
 
 
+# the provider's status page -------------------------------------------------------------------------------------------
+
+
+async def out_by_failures(bench: Bench) -> None:
+    await fail_in_a_row(bench, ENOUGH, within_ms=LONG_ENOUGH_MS)
+    assert await is_open(bench)
+
+
+async def test_when_the_page_says_that_it_is_over_the_next_probe_goes_at_once_and_the_one_behind_it_in_its_time(bench):
+    await out_by_failures(bench)
+    assert await bench.queue.hasten(CLASS)
+    assert (await bench.claim_one(lease=HOUR)).probe
+    assert await is_open(bench), "a word of the provider closes nothing"
+    bench.clock.advance(INTERVAL - timedelta(milliseconds=1))
+    assert (await bench.claim()).jobs == ()
+
+
+async def test_a_page_hastens_nothing_that_it_knows_nothing_of(bench):
+    await bench.configure()
+    assert not await bench.queue.hasten(CLASS), "it is not out"
+    await out_by_failures(bench)
+    await fail(bench, await probe(bench), retry_after=timedelta(minutes=2))
+    assert not await bench.queue.hasten(CLASS), "the provider itself asked for a wait"
+    await bench.queue.resume(CLASS)
+    await refuse(bench, await bench.claim_one(most=1))
+    assert not await bench.queue.hasten(CLASS), "the account is refused"
+    assert not await bench.queue.hasten("unknown")
+
+
 # what somebody may have changed by hand -----------------------------------------------------------------------------
 
 

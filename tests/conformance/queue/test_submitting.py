@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
 from promptmill.errors import BadJob
 from promptmill.queue import Settlement, Submitted
 from promptmill.queue import queue as queue_module
-from promptmill.results import Status
+from promptmill.results import Earlier, Status
 from tests.support.queues import ids, make_submission
 
 
@@ -106,9 +106,43 @@ async def test_a_run_counts_each_of_its_jobs_once(bench):
 
 async def test_a_redriven_job_goes_on_counting_its_requests(bench):
     await bench.configure()
-    await bench.queue.submit([replace(make_submission("a"), requests_before=3)])
+    await bench.queue.submit([make_submission("a").after(Earlier(3, Status.FAILED, None))])
     claim = await bench.claim_one()
     assert (claim.number, claim.attempts) == (4, 0)
+
+
+async def test_a_run_has_as_many_ends_as_jobs_however_often_one_is_sent_again(bench):
+    await bench.configure()
+    await bench.submit("a", "b", run="r")
+    costs = {"a": 500, "b": 7}
+
+    async def end(status: Status) -> None:
+        ended = [
+            Settlement(claim, status, run="r", cost_nano_usd=costs[claim.job_id])
+            for claim in (await bench.claim()).jobs
+        ]
+        await bench.queue.settle(ended)
+
+    await end(Status.FAILED)
+    again = make_submission("a", run="r").after(Earlier(1, Status.FAILED, Decimal("0.0000005")))
+    for _ in range(2):  # the second time it is there already
+        await bench.queue.submit([again])
+    stored = await bench.redis.hgetall("promptmill:run:r")
+    assert {name: stored[name] for name in (b"submitted", b"failed", b"cost_nano_usd")} == {
+        b"submitted": b"2",
+        b"failed": b"1",
+        b"cost_nano_usd": b"7",
+    }
+    costs["a"] = 900
+    await end(Status.SUCCEEDED)
+    stored = await bench.redis.hgetall("promptmill:run:r")
+    counted = ("submitted", "failed", "succeeded", "cost_nano_usd")
+    assert [int(stored[name.encode()]) for name in counted] == [2, 1, 1, 907]
+
+
+async def test_a_run_that_was_forgotten_counts_what_is_sent_again_anew(bench):
+    await bench.queue.submit([make_submission("a", run="r").after(Earlier(1, Status.FAILED, Decimal(1)))])
+    assert await bench.redis.hgetall("promptmill:run:r") == {b"submitted": b"1"}
 
 
 async def test_an_id_a_run_and_a_payload_in_any_script_arrive_as_they_are(bench):

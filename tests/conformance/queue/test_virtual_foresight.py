@@ -74,7 +74,7 @@ class VirtualRun:
                 self.demand.end(self.lines[job_id])
                 self._ended += 1
         self._read = len(self.fleet.answered)
-        spent, _ = await read_counters(self.queue.redis, "run", [CLASS], ())
+        spent = await read_counters(self.queue.redis, "run")
         backlogs = {CLASS: await self.queue.backlog(CLASS)}
         left = self.foresight.look(backlogs, spent, self._sent - self._ended)
         self.seen.append((self._ended / len(self.jobs), self.clock[0], left))

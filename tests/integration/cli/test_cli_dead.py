@@ -119,6 +119,34 @@ def test_a_deadline_that_has_passed_does_not_kill_the_job_again(machine, bury):
     assert "deadline" not in json.loads(payload)["a"][0]
 
 
+@pytest.mark.parametrize("command", [("list",), ("redrive",), ("purge", "--older-than", "0")], ids=lambda args: args[0])
+def test_a_reason_of_which_nobody_can_have_died_is_a_typing_error(machine, bury, command):
+    bury("a", reason="overloaded")
+    bury("b", reason="overloaded")
+    bury("c", reason="refused")
+    done = machine.run("dead", *command, "--reason", "overlaoded")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "no outcome is called 'overlaoded'; did you mean overloaded?" in done.stderr
+    assert "open dead letters: overloaded (2), refused (1)" in done.stderr
+    assert sorted(open_letters(machine)) == ["a", "b", "c"]
+
+
+def test_a_reason_of_which_nobody_died_is_no_error(machine, bury):
+    bury("a", reason="overloaded")
+    bury("b", reason="of_a_later_version")
+    assert machine.run("dead", "list", "--reason", "refused").stdout == "no dead letters\n"
+    assert machine.run("dead", "redrive", "--reason", "refused").stdout == "0 sent back to the queue\n"
+    assert machine.run("dead", "redrive", "--reason", "of_a_later_version").stdout == "1 sent back to the queue\n"
+
+
+def test_a_line_that_is_redriven_counts_once_in_its_run(machine, bury):
+    bury("a", run="r")
+    machine.on_queue(lambda queue: queue.redis.hset(f"{keys.RUN}r", mapping={"submitted": 3, "failed": 1}))
+    machine.run("dead", "redrive", "a")
+    (run,) = json.loads(machine.run("status", "--json").stdout)["runs"]
+    assert (run["submitted"], run["ended"], run["open"]) == (3, {"failed": 0}, 3)
+
+
 def test_only_old_letters_are_purged(machine, bury):
     bury("old", days_ago=31)
     bury("young", days_ago=29)

@@ -48,12 +48,12 @@ async def test_an_alarm_pauses_the_lane_and_tells_its_owner_and_resolved_the_job
         await degrade(mill)
         await worker.says(events.LANES_PAUSED)
         [body] = await hook.received(1)
-        assert body["promptmill"]["alarm"]["metric"] == "code_block"
+        assert body["promptmill"]["alarms"][0]["metric"] == "code_block"
         await mill.submit(make_job("waits"))
         await worker.idle()
         assert await mill.redis.zscore(keys.QUEUE, "waits") == 1
         await mill.store.watching.resolve(
-            body["promptmill"]["alarm"]["id"], Resolution.DISMISSED, now=datetime.now(UTC)
+            body["promptmill"]["alarms"][0]["id"], Resolution.DISMISSED, now=datetime.now(UTC)
         )
         await mill.ends.of("before", "waits")
     [alarm] = await mill.store.watching.alarms(resolved=True)

@@ -204,8 +204,7 @@ async def test_abort_stops_a_job_under_way(mill, arq):
     async with mill.worker():
         await mill.submit(make_job())
         await mill.api.arrival()
-        with pytest.raises(SerializationError):  # JSON keeps no CancelledError for arq to raise
-            await handle(arq, "job-1").abort(timeout=10, poll_delay=0.01)
+        assert await handle(arq, "job-1").abort(timeout=10, poll_delay=0.01) is True
     assert (await mill.store.result("job-1")).status is Status.CANCELLED
     assert await mill.redis.zcard("arq:abort") == 0
 
@@ -213,10 +212,16 @@ async def test_abort_stops_a_job_under_way(mill, arq):
 async def test_abort_ends_a_job_that_waits_without_a_request(mill, arq):
     async with mill.worker():
         await mill.submit(make_job(not_before=datetime.now(UTC) + timedelta(hours=1)))
-        with pytest.raises(SerializationError):
-            await handle(arq, "job-1").abort(timeout=10, poll_delay=0.01)
+        assert await handle(arq, "job-1").abort(timeout=10, poll_delay=0.01) is True
     assert (await mill.store.result("job-1")).status is Status.CANCELLED
     assert mill.api.requests == []
+
+
+async def test_abort_of_a_job_that_was_answered_already_says_so(mill, arq):
+    async with mill.worker():
+        await mill.submit(make_job())
+        await mill.ends.of("job-1")
+        assert await handle(arq, "job-1").abort(timeout=10, poll_delay=0.01) is False
 
 
 async def test_an_abort_of_nobodys_job_stops_nothing(mill):

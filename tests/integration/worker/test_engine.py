@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from arq.worker import Worker
 from structlog.testing import capture_logs
 
+from promptmill.caps import SpendCap
 from promptmill.models import UnknownModel
 from promptmill.queue import keys
 from promptmill.results import Status
 from promptmill.store import ResultStore
 from tests.support.providers import Held, answering, failing
 from tests.support.workers import REQUEST, make_job
+from worker import events
 from worker.engine import PacedWorker
 
 SHORT = timedelta(milliseconds=300)
@@ -107,6 +110,27 @@ async def test_a_burst_worker_ends_when_the_queue_is_empty(mill):
         await worker.ended()
     assert await mill.redis.zcard(keys.QUEUE) == 0
     assert len(mill.api.requests) == 21
+
+
+@pytest.mark.parametrize("held", ["parked", "capped"])
+async def test_a_burst_worker_says_once_why_it_waits_and_goes_on_when_it_may(mill, held):
+    """As `promptmill run` does: whoever started it wants the answers, and may mend what holds them back."""
+    caps = ()
+    if held == "parked":
+        mill.api.script = [failing(401, "authentication_error"), answering()]
+    else:
+        caps = (SpendCap(usd=Decimal("0.0000035"), per="day"),)
+    with capture_logs() as logs:
+        await mill.submit(make_job("a"), make_job("b"))
+        async with mill.worker(burst=True, idle=False, caps=caps, concurrency=1) as worker:
+            await worker.says(events.BURST_WAITS)
+            await mill.redis.delete(keys.SPEND)
+            await mill.queue.resume("haiku-5-5")
+            await worker.ended()
+    why = "haiku-5-5 is parked: bad_key (" if held == "parked" else "a spend cap is reached until "
+    (said,) = [entry for entry in logs if entry["event"] == events.BURST_WAITS]
+    assert said["why"].startswith(why)
+    assert {(await mill.store.result(name)).status for name in ("a", "b")} == {Status.SUCCEEDED}
 
 
 async def test_a_burst_worker_on_an_empty_queue_ends_at_once(mill):

@@ -121,7 +121,7 @@ PARKED = [name for name, policy in POLICIES.items() if policy.verdict is Verdict
 PAUSED = [name for name, policy in POLICIES.items() if policy.verdict is Verdict.PAUSE]
 ELSEWHERE = [name for name, policy in POLICIES.items() if policy.fallback and name not in PAUSED]
 TRIPPING = [name for name, policy in POLICIES.items() if policy.trips]
-UNREACHED = ["connection_failed", "tls_failed"]
+UNREACHED = ["connection_failed", "tls_failed", "redirected", "foreign_error"]
 
 
 @pytest.mark.parametrize("outcome", RETRIED)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from promptmill.results import OUTCOMES
 from tests.support.providers import message
 from tests.unit.worker.tables import NEVER_SENT, of_the_api
 from worker.outcomes import POLICIES, Blame, Sighting, Verdict, Wire, classify
@@ -134,3 +135,7 @@ def test_whatever_a_body_holds_it_gets_an_outcome_and_an_answer_is_whole(sightin
 @given(st.builds(error, st.none() | st.integers(), st.none() | st.text(), st.none() | st.text(), st.text()))
 def test_whatever_error_comes_it_is_a_failure(sighting):
     assert classify(sighting).verdict is not Verdict.ANSWERED
+
+
+def test_whoever_reads_results_knows_the_same_names():
+    assert set(POLICIES) == OUTCOMES
