@@ -102,6 +102,8 @@ _BINARY_CHARS: Final = 5_000
 """An image or page costs about 1,600 tokens however many bytes it has: as many characters as that is text."""
 
 _NUMBER_CHARS: Final = 5
+_OBJECTS: Final = (dict, Mapping)  # an abstract class takes long to say that a dict is one
+_LISTS: Final = (list, tuple)
 
 
 def _characters(value: Any) -> int:
@@ -112,12 +114,12 @@ def _characters(value: Any) -> int:
         part = inside.pop()
         if isinstance(part, str):
             size += len(part)
-        elif isinstance(part, Mapping):
+        elif isinstance(part, _OBJECTS):
             if part.get("type") == "base64":
                 size += _BINARY_CHARS
             else:
                 inside += part.values()
-        elif isinstance(part, list | tuple):
+        elif isinstance(part, _LISTS):
             inside += part
         elif part is not None:
             size += _NUMBER_CHARS

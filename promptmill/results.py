@@ -7,7 +7,7 @@ whoever waits, and what the client returns.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -127,15 +127,15 @@ class Usage:
 
     def to_line(self) -> dict[str, Any]:
         """Return the fields as they stand in an answer line."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in _USAGE_FIELDS}
 
     @classmethod
     def from_line(cls, line: Mapping[str, Any]) -> Usage:
         """Read what `to_line` returned, of this promptmill or of a later one that counts more."""
-        return cls(**{name: line[name] for name in _USAGE_FIELDS & line.keys()})
+        return cls(**{name: line[name] for name in line.keys() & _USAGE_FIELDS})
 
 
-_USAGE_FIELDS: Final = frozenset(usage_field.name for usage_field in fields(Usage))
+_USAGE_FIELDS: Final = tuple(usage_field.name for usage_field in fields(Usage))
 
 
 @dataclass(frozen=True, slots=True)

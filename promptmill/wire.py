@@ -31,6 +31,8 @@ workers that know it."""
 WIRE_VERSION: Final = max((1, *SINCE.values()))
 """The newest that is read here. A worker leaves jobs that need a newer one to workers that know it."""
 
+_LISTS: Final = (list, tuple)
+
 Kind = TypeVar("Kind")
 
 FUNCTION: Final = "run_prompt"
@@ -267,14 +269,16 @@ def _refuse_what_json_changes(inside: list[Any]) -> None:
     """
     while inside:
         value = inside.pop()
+        if isinstance(value, str):
+            continue
         if isinstance(value, dict):
             inside += value.values()
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, _LISTS):
             inside += value
         elif isinstance(value, float):
             if not math.isfinite(value):
                 raise TypeError(f"{value} is no JSON number")
-        elif value is not None and not isinstance(value, str | int):
+        elif value is not None and not isinstance(value, int):
             raise TypeError(f"{type(value).__name__} is not JSON")
 
 

@@ -72,7 +72,7 @@ class Acting:
 
         Of what is due only actions of these names, and any that has been due since before `stale`.
         """
-        known = sa.or_(actions.c.action.in_(names), sa.false() if stale is None else actions.c.due_since < stale)
+        known = sa.or_(actions.c.action.in_(list(names)), sa.false() if stale is None else actions.c.due_since < stale)
         due = sa.and_(actions.c.state == ActionState.DUE.value, known)
         over = sa.and_(actions.c.state == ActionState.HELD.value, alarms.c.state == AlarmState.RESOLVED.value)
         joined = actions.outerjoin(alarms, alarms.c.id == actions.c.alarm_id)

@@ -49,7 +49,7 @@ class EventOrder:
 
     def follow(self, event: Any) -> None:
         """Take in the next event. Raises ValueError where it cannot follow those before."""
-        match event.type:
+        match getattr(event, "type", None):
             case "message_start":
                 fits, self.began = not self.began, True
             case "content_block_start":

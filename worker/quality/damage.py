@@ -17,7 +17,7 @@ _DAMAGED = re.compile(
 _CONTROLS = bytes([*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
 _SPECIAL_TOKEN = re.compile(r"<\|[a-z][a-z_]{1,30}\|>|\[/?INST\]|</?s>(?=\s|\Z)")
 _INLINE_CODE = re.compile(r"`[^`\n]{1,200}`")
-_LITTLE_WORDS = frozenset({"the", "a", "an", "of", "to", "and", "for", "with", "from"})
+_TWICE = {word: f" {word} {word} " for word in ("the", "a", "an", "of", "to", "and", "for", "with", "from")}
 
 
 def broken_text(answer: Reading, stop_reason: str | None) -> bool:
@@ -38,8 +38,8 @@ def broken_text(answer: Reading, stop_reason: str | None) -> bool:
         plain = _INLINE_CODE.sub("", prose)
         if _SPECIAL_TOKEN.search(plain) or ("\\n\\n" in plain and not plain.lstrip().startswith(("{", "[", '"'))):
             return True
-    twice = {word for word, following in pairwise(answer.last_words) if word == following} & _LITTLE_WORDS
-    return any(f" {word} {word} " in prose for word in twice)
+    # Nearly every text has none of them, so the words themselves need seldom be gone through.
+    return any(said in prose and (word, word) in pairwise(answer.last_words) for word, said in _TWICE.items())
 
 
 def _has_controls(text: str) -> bool:

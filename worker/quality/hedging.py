@@ -52,8 +52,9 @@ def hedging(answer: Reading) -> float | None:
     words = answer.last_words
     if len(words) < _MIN_WORDS:
         return None
-    doubts = sum(map(_WORDS.__contains__, words))
-    if keys := _PHRASES.keys() & set(words):
+    different = set(words)
+    doubts = sum(map(words.count, _WORDS & different))
+    if keys := _PHRASES.keys() & different:
         folded = answer.end.casefold().replace("\u2019", "'")
         doubts += sum(folded.count(phrase) for key in keys for phrase in _PHRASES[key])
     return 100 * doubts / len(words)

@@ -32,6 +32,9 @@ _SPACED = bytes(code if chr(code).isalnum() else 0x20 for code in range(128)) + 
 _WORD_OR_IDEOGRAPH = re.compile(
     r"[\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]|[^\W_][^\s\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]*"
 )
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
+_FEW = 300
+"""Characters beyond ASCII in English with its dashes, quotation marks and a name or two."""
 _TOKEN = re.compile(r"[^\W_]+")
 _TOKEN_OR_IDEOGRAPH = re.compile(
     r"[\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3041-\u30fa\u3400-\u9fff\uf900-\ufaff]+"
@@ -68,10 +71,14 @@ def tokens(text: str, *, limit: int) -> list[str]:
     """Return at most `limit` words without case and punctuation, each ideograph or kana by itself."""
     # No word is shorter than a character, so this much text always yields enough where there is enough.
     folded = text[:SCANNED_CHARS].casefold()
-    if folded.isascii():
-        return folded.encode().translate(_SPACED).decode().split()[:limit]
-    pattern = _TOKEN_OR_IDEOGRAPH if _IDEOGRAPH.search(folded) else _TOKEN
-    return pattern.findall(folded)[:limit]
+    if not folded.isascii():
+        beyond = _BEYOND_ASCII.findall(folded)
+        ideographs = _IDEOGRAPH.search("".join(beyond))
+        if ideographs or len(beyond) > _FEW:
+            return (_TOKEN_OR_IDEOGRAPH if ideographs else _TOKEN).findall(folded)[:limit]
+        for mark in {letter for letter in beyond if not letter.isalnum()}:
+            folded = folded.replace(mark, " ")
+    return folded.encode().translate(_SPACED).decode().split()[:limit]
 
 
 class Reading:

@@ -53,6 +53,7 @@ _SENTENCE_ENDS = tuple(".!?:…")
 _CLOSING_MARKS = "\"'”’)*_"
 _HEADING = re.compile(r"\n(?:[ ]{0,3}\#{1,6}\ [^\n]*+|[ \t]*+(?:[-*+•]\ |\d{1,3}[.)]\ )?\*\*[^*\n]{1,120}\*\*:?)")
 _CAPITAL_OR_BEYOND_ASCII = re.compile(r"[A-Z\x80-\U0010ffff]")
+_ASCII_CAPITALS = bytes(range(ord("A"), ord("Z") + 1))
 _NOT_NAMES = (
     frozenset(
         "i i'm i've i'll i'd the a an this that these those it its he she they we you your my our their his"
@@ -65,6 +66,7 @@ _NOT_NAMES = (
     )
     | _MONTHS
 )
+_CAPITALISED = frozenset(word[0].upper() + word[1:] for word in _NOT_NAMES)
 
 _QUOTE = re.compile(r'"[^"\n]{2,300}"|“[^“”\n]{2,300}”|«[^«»\n]{2,300}»|„[^„“”\n]{2,300}[“”]|「[^「」\n]{2,300}」')
 _INLINE_CODE = re.compile(r"`(?<!``)([^`\n]{1,200})`(?!`)")
@@ -188,9 +190,9 @@ def _numbers(plain: str) -> set[str]:
     # The digits of all scripts take twice as long to find.
     for match in (_ASCII_NUMBER if text.isascii() else _NUMBER).finditer(text):
         start, end = match.span()
-        if start < taken or _announces_a_list(text, end):
+        if start < taken or (start and (text[start - 1] in _GLUE or text[start - 1].isalnum())):
             continue
-        if start and (text[start - 1] in _GLUE or text[start - 1].isalnum()):
+        if _announces_a_list(text, end):
             continue
         sign = text[start - 1] if start and text[start - 1] in _SIGNS else ""
         if sign and start > 1 and text[start - 2].isalnum():
@@ -228,15 +230,16 @@ def _nouns_have_capitals(folded: str) -> bool:
 
 def _names(plain: str) -> set[str]:
     text = cut_from_lines(_HEADING, plain)
-    sample = text[:_SAMPLE_CHARS]
-    if sum(map(str.isupper, _CAPITAL_OR_BEYOND_ASCII.findall(sample))) * 3 > len(sample):
+    if _capitals(text[:_SAMPLE_CHARS]) * 3 > min(len(text), _SAMPLE_CHARS):
         return set()  # capitals throughout: they mark nothing
     found: set[str] = set()
     for match in _NAME.finditer(text):
+        name = match[0]
+        if name in _CAPITALISED:
+            continue  # as most words are that begin a sentence
         start, end = match.span()
         before = text[max(0, start - 12) : start]
         last = before[-1:]
-        name = match[0]
         if last and (last.isalnum() or last in "_/.@-" or (name in _UNIT_NAMES and before[-2:-1].isdigit())):
             continue
         inside = last == " " and (before[-2:-1].isalnum() or before.endswith((", ", "; ")))
@@ -251,6 +254,12 @@ def _names(plain: str) -> set[str]:
         if (trimmed := _trimmed(name.casefold().replace("’", "'"))) is not None:
             found.add(trimmed)
     return found
+
+
+def _capitals(sample: str) -> int:
+    if sample.isascii():
+        return len(sample) - len(sample.encode().translate(None, _ASCII_CAPITALS))
+    return sum(map(str.isupper, _CAPITAL_OR_BEYOND_ASCII.findall(sample)))
 
 
 def _begins_a_sentence(before: str) -> bool:

@@ -7,8 +7,8 @@ an OpenTelemetry SDK in the process all of this is nothing.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -46,9 +46,13 @@ def start_exporting() -> Callable[[], None]:
     return provider.shutdown
 
 
-@contextlib.contextmanager
-def span_of_job(job: Job, claim: Claim) -> Iterator[None]:
+def span_of_job(job: Job, claim: Claim) -> AbstractContextManager[None]:
     """Trace what is done under `claim`; of an exception it keeps the class alone."""
+    return _span_of_job(job, claim) if _is_traced() else nullcontext()
+
+
+@contextmanager
+def _span_of_job(job: Job, claim: Claim) -> Iterator[None]:
     parent = TraceContextTextMapPropagator().extract({"traceparent": job.trace}) if job.trace else context.Context()
     attributes = {
         "messaging.system": "promptmill",
@@ -74,9 +78,13 @@ def span_of_job(job: Job, claim: Claim) -> Iterator[None]:
             raise
 
 
-@contextlib.contextmanager
-def span_of_request(request: Mapping[str, Any]) -> Iterator[trace.Span]:
+def span_of_request(request: Mapping[str, Any]) -> AbstractContextManager[trace.Span]:
     """Trace one request to the provider; what it came to is told by `tell_attempt`."""
+    return _span_of_request(request) if _is_traced() else nullcontext(trace.INVALID_SPAN)
+
+
+@contextmanager
+def _span_of_request(request: Mapping[str, Any]) -> Iterator[trace.Span]:
     attributes: dict[str, str | int] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "anthropic",
@@ -95,6 +103,8 @@ def span_of_request(request: Mapping[str, Any]) -> Iterator[trace.Span]:
 
 def tell_attempt(span: trace.Span, attempt: Attempt, message: Mapping[str, Any] | None) -> None:
     """Say on `span` what a request came to; of the answer in `message` its names and numbers alone."""
+    if not span.is_recording():
+        return
     known = {
         "promptmill.outcome": attempt.outcome,
         "http.response.status_code": attempt.status_code,
@@ -115,6 +125,11 @@ def tell_attempt(span: trace.Span, attempt: Attempt, message: Mapping[str, Any] 
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _is_traced() -> bool:
+    """Whether there is anybody to tell: a span of nobody's costs nearly as much as one that is kept."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 def _tracer() -> trace.Tracer:

@@ -53,6 +53,7 @@ local function close_breaker(budget, now)
   local from = math.max(math.ceil(now), budget.blocked_until or 0)
   redis.call('HSET', budget.key, 'ramp_from', string.format('%.0f', from),
     'ramp_share', string.format('%.6f', math.min(share, RESTART_SHARE)), 'ramp_growth', growth)
+  loaded[budget.key] = nil
 end
 
 -- Every token is the name of the worker and two numbers.
@@ -74,7 +75,10 @@ local function note_answer(record, now)
     redis.call('HSET', budget.key, 'answered_by', worker)
   end
   put(budget, 'answered_at', now)
-  if budget.failures then redis.call('HDEL', budget.key, 'failures', 'failing_since', 'failed_at') end
+  if budget.failures then
+    redis.call('HDEL', budget.key, 'failures', 'failing_since', 'failed_at')
+    budget.failures = nil
+  end
   if record.failed_at > 0 and budget.retry_tat and budget.retry_step then
     put(budget, 'retry_tat', budget.retry_tat - budget.retry_step)
   end
@@ -87,8 +91,8 @@ end
 -- door, and goes on saying so while the models are out: the next probe goes at once, and it is that which finds out.
 -- Returns whether the budget goes on.
 local function note_taken(record, now)
-  local budget = read_budget(record.budget)
-  if not is_probe(budget, record) then return false end
+  local budget = load_budget(record.budget)
+  if not budget or not is_probe(budget, record) then return false end
   if redis.call('HGET', budget.key, 'open_effect') == 'parks' then
     close_breaker(budget, now)
     return true

@@ -30,15 +30,22 @@ local function read_budget(class)
   return budget
 end
 
+-- Read once in a call of a script, which may settle a hundred jobs of one class: what changes one changes it both here
+-- and in Redis, or forgets it here.
+local loaded = {} -- by key
+
 -- nil where it has no limits yet, or not all of them: whoever claims is then asked to configure it.
 local function load_budget(class)
-  local budget = read_budget(class)
+  local budget = loaded[BUDGET .. class]
+  if budget then return budget end
+  budget = read_budget(class)
   for _, d in ipairs(DIMENSIONS) do
     for _, name in ipairs({ '_rate', '_burst', '_tat', '_setting' }) do
       if not budget[d .. name] then return nil end
     end
     budget[d .. '_spent'] = budget[d .. '_spent'] or 0
   end
+  loaded[budget.key] = budget
   return budget
 end
 

@@ -77,8 +77,9 @@ class StatsSnapshot:
     """The latest hour, without its empty seconds."""
     jobs: dict[str, KeyCount] = field(default_factory=dict)
     """By `x-promptmill-job` header; only when tracking, and asked for."""
-    met: dict[str, list[str]] = field(default_factory=dict)
-    """By job: what each of its requests met, in order: a fault's name, or the status of an answer that none struck."""
+    met: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By `x-promptmill-job` header likewise: what each request met, in order; a fault's name, or the status sent where
+    none struck."""
     contents: dict[str, KeyCount] = field(default_factory=dict)
     """By digest of the content; only when tracking, and asked for."""
 
@@ -194,7 +195,7 @@ class Stats:
             use=_use(buckets),
             timeline=tuple(Second(*second) for second in self._seconds),
             jobs=self._counts("job") if keys else {},
-            met=self._met if keys else {},
+            met={job: tuple(met) for job, met in self._met.items()} if keys else {},
             contents=self._counts("content") if keys else {},
         )
 

@@ -6,11 +6,12 @@ import asyncio
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from producers import JobState, QueueUnavailable, ResultNotFound, Submitted, SyncClient
+from producers import JobState, KeyReused, QueueUnavailable, ResultNotFound, Submitted, SyncClient
 from promptmill.queue import Queue, connect
 from promptmill.tasks import end
 from tests.unit.producers.tiny_worker import TinyWorker
@@ -62,6 +63,16 @@ def test_every_method_of_the_client_is_there(client, serving):
     assert client.result("a").text == "HELLO"
     with pytest.raises(ResultNotFound):
         client.status("nobody")
+
+
+def test_an_idempotency_key_stands_for_one_request(client, serving):
+    first, second = (client.submit("hello", idempotency_key="click 7") for _ in range(2))
+    assert [handle.result(60).text for handle in (first, second)] == ["HELLO", "HELLO"]
+    assert first.job_id == second.job_id
+    with pytest.raises(KeyReused):
+        client.ask("goodbye", timeout=60, idempotency_key="click 7")
+    with pytest.raises(KeyReused):
+        replace(first, request_ref="of something else").result(60)
 
 
 def test_threads_share_one_client(client, serving):

@@ -64,6 +64,16 @@ async def test_a_request_that_failed_says_why_and_whose_fault_it_was(mill, spans
     assert request.attributes["http.response.status_code"] == 400
 
 
+async def test_where_nobody_traces_no_span_is_made(mill, monkeypatch):
+    made = []
+    monkeypatch.setattr(trace, "get_tracer", lambda *_: made.append(1))
+    async with mill.worker():
+        await mill.submit(make_job())
+        await mill.ends.of("job-1")
+    assert (await mill.store.result("job-1")).ok
+    assert not made
+
+
 async def test_whoever_has_set_up_tracing_keeps_it(spans):
     before = trace.get_tracer_provider()
     start_exporting()()

@@ -165,6 +165,22 @@ def test_a_short_answer_is_five_words_that_claim_to_be_complete(desk):
     assert (len(message["content"][0]["text"].split()), message["stop_reason"]) == (5, "end_turn")
 
 
+TOOL = {"name": "add", "input_schema": {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}}
+
+
+def test_an_unfit_tool_input_is_a_call_that_nobody_asked_for(desk):
+    asked = {"tools": [TOOL], "tool_choice": {"type": "any"}}
+    fit = desk.message("Add.", **asked)["content"][-1]["input"]
+    unfit = desk.message("Add. [[fault:unfit_tool_input]]", **asked)["content"][-1]["input"]
+    assert (set(fit), set(unfit)) == ({"a"}, {"nobody_asked_for"})
+
+
+def test_a_message_cut_at_max_tokens_is_half_of_what_it_would_have_been(desk):
+    whole, cut = desk.message(PROMPT), desk.message(f"{PROMPT} [[fault:max_tokens]]")
+    assert (whole["stop_reason"], cut["stop_reason"]) == ("end_turn", "max_tokens")
+    assert len(cut["content"][0]["text"]) < len(whole["content"][0]["text"])
+
+
 def test_a_worse_model_ignores_the_format_it_was_asked_for(desk):
     text = desk.text("Answer in JSON about rivers. [[fault:worse_model]]")
     assert not text.startswith("{")

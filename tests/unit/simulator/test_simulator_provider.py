@@ -130,6 +130,18 @@ def test_it_counts_what_arrived(desk_with):
     assert sorted(count.requests for count in stats.contents.values()) == [1, 1, 2]
 
 
+def test_it_tells_what_each_request_of_a_job_met(desk_with):
+    desk = desk_with(limits={"rpm": 60, "burst": 2}, track=True)
+    for _ in range(3):
+        desk.ask("One. [[fault:api_error*1]]", job="a")
+    desk.ask("Two.", temperature=1, job="b")
+    desk.ask("Three. [[fault:permission_error]]")
+    met = desk.provider.snapshot(keys=True).met
+    assert met == {"a": ("api_error", "200", "429"), "b": ("400",)}
+    desk.provider.control(Control(reset_stats=True))
+    assert desk.provider.snapshot(keys=True).met == {}
+
+
 def test_keys_are_counted_only_when_tracking(desk):
     desk.ask(job="a")
     assert desk.provider.snapshot(keys=True).jobs == {}

@@ -169,6 +169,10 @@ STREAMS = {
         streaming(*(part for whole in events_of(message()) for part in (event("novelty", what=[1]), whole))),
         "succeeded",
     ),
+    "an unknown event that is of no type": (
+        streaming(b'event: novelty\ndata: {"what":1}\n\n', *events_of(message()), b"event: novelty\n\n"),
+        "succeeded",
+    ),
     "comments, ids and other line ends": (
         streaming(b": hello\n\nid: 7\nretry: 9\n", *(part.replace(b"\n", b"\r\n") for part in events_of(message()))),
         "succeeded",

@@ -52,6 +52,8 @@ def recognise(text: str) -> _ByGroup:
 
 def _instructions_in(text: str, quotes: Quotes, *, only_whole: bool = False) -> list[tuple[str, Instruction]]:
     """Return each instruction with its group. `only_whole`: see `is_instruction`."""
+    if not text:
+        return []
     # What will be taken out of the sentences as emphasis may stand in the middle of a hint.
     hints = _hints_in(lowered(text).replace("*", "").replace("_", ""), _HINTS)
     if not hints:
