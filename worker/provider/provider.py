@@ -34,6 +34,9 @@ JOB_HEADER: Final = "x-promptmill-job"
 STREAM_ALWAYS_ABOVE: Final = 21_333
 """max_tokens above which the API wants a stream, since the answer may take longer than ten minutes."""
 
+LAST_WORDS: Final = timedelta(seconds=1)
+"""How long a stream whose Message is whole may take to end: the next request then needs no new connection."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
@@ -125,7 +128,7 @@ class Provider:
             sighting = see_exception(error, seen.head)
         return Exchange(
             model=str(request["model"]),
-            sighting=sighting,
+            sighting=seen.answer or sighting,
             started_at=started_at,
             ended_at=started_at + timedelta(seconds=time.monotonic() - started),
             request_id=None if seen.head is None else seen.head.headers.get("request-id"),
@@ -146,13 +149,13 @@ class Provider:
         try:
             async with asyncio.timeout(self._first_byte_timeout) as silence:
                 seen.silence, seen.longest_silence = silence, self._read_timeout
-                return await self._stream(request, job_id)
+                return await self._stream(request, job_id, seen)
         except TimeoutError:
             if not silence.expired() or (seen.head is not None and not seen.head.is_success):
                 raise
             return see_silence(began=seen.first_byte is not None)
 
-    async def _stream(self, request: Mapping[str, Any], job_id: str) -> Sighting:
+    async def _stream(self, request: Mapping[str, Any], job_id: str, seen: _Seen) -> Sighting:
         # The stream helper puts the Message together, as the API's newer events need; the body itself goes whole
         # through extra_body, so that fields which this SDK does not know reach the API too. Only `stream: false`, which
         # says nothing of its own, would speak against the helper.
@@ -173,12 +176,19 @@ class Provider:
                     return whole
             try:
                 async for event in stream:
+                    if seen.answer is not None:
+                        continue
                     order.follow(event)
-                message = (await stream.get_final_message()).to_dict(mode="json") if order.began else None
+                    if order.ended:
+                        message = stream.current_message_snapshot.to_dict(mode="json")
+                        seen.end_with(see_events(message, status_code=response.status_code, complete=True))
+                if seen.answer is not None:
+                    return seen.answer
+                if order.began:
+                    message = stream.current_message_snapshot.to_dict(mode="json")
+                    return see_events(message, status_code=response.status_code, complete=False)
             except UNREADABLE as error:
                 return see_unreadable_events(error, status_code=response.status_code)
-            if message is not None:
-                return see_events(message, status_code=response.status_code, complete=order.ended)
             if is_stream and response.num_bytes_downloaded:  # pings, perhaps, and no beginning
                 return Sighting(Wire.CUT, status_code=response.status_code, streamed=True)
             return Sighting(
@@ -202,6 +212,14 @@ class _Seen:
     silence: asyncio.Timeout | None = None
     """Of a stream: what ends the call when nothing comes."""
     longest_silence: float = 0
+    answer: Sighting | None = None
+    """Of a stream: the whole Message, once `message_stop` has come. It was paid for, whatever comes then (I6)."""
+
+    def end_with(self, answer: Sighting) -> None:
+        """Note that the answer is there: what is left to wait for is that the connection can be used again."""
+        self.answer = answer
+        if self.silence is not None:
+            self.silence.reschedule(asyncio.get_running_loop().time() + LAST_WORDS.total_seconds())
 
     def see_bytes(self, silence: asyncio.Timeout) -> None:
         """Note that something came."""

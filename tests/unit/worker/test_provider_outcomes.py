@@ -179,7 +179,16 @@ STREAMS = {
     ),
     "two beginnings": (streaming(events_of(message())[0], *events_of(message())), "not_a_message"),
     "a beginning in the middle": (streaming(*events_of(message())[:4], *events_of(message())), "not_a_message"),
-    "the same Message twice": (streaming(*events_of(message()), *events_of(message())), "not_a_message"),
+    "the same Message twice": (streaming(*events_of(message()), *events_of(message())), "succeeded"),
+    "whole, then an error": (
+        streaming(*events_of(message()), event("error", error={"type": "overloaded_error", "message": "Oops"})),
+        "succeeded",
+    ),
+    "whole, then what is no event": (
+        streaming(*events_of(message()), b"event: message_delta\ndata: {\n\n"),
+        "succeeded",
+    ),
+    "whole, then cut": (streaming(*events_of(message()), then=httpx2.ReadError("cut")), "succeeded"),
     "the same block twice": (
         streaming(*events_of(message())[:3], *events_of(message())[2:]),
         "not_a_message",
@@ -425,6 +434,19 @@ async def test_a_stream_that_falls_silent_has_another():
     exchange = await send(ScriptedApi(stream_that_hangs_after(*events_of(message())[:4])), "streamed", **limits)
     assert classify(exchange.sighting).name == "stalled"
     assert exchange.first_byte is not None
+
+
+async def test_a_stream_that_does_not_end_after_its_message_was_paid_for_and_is_kept(monkeypatch):
+    monkeypatch.setattr("worker.provider.provider.LAST_WORDS", MOMENT)
+    exchange = await send(ScriptedApi(stream_that_hangs_after(*events_of(message()))), "streamed")
+    assert classify(exchange.sighting).name == "succeeded"
+    assert exchange.message["content"][0]["text"] == "Hello."
+
+
+async def test_what_comes_after_a_message_is_none_of_it():
+    twice = streaming(*events_of(message()), *events_of(message()))
+    exchange = await send(ScriptedApi(twice), "streamed")
+    assert exchange.message["content"][0]["text"] == "Hello."
 
 
 async def test_a_whole_answer_that_takes_longer_than_silence_in_a_stream_may_is_awaited():
