@@ -66,7 +66,7 @@ def _effect(policy: Policy) -> Effect | None:
         case Verdict.ANSWERED | Verdict.FINAL | Verdict.PAUSE:
             return None
         case Verdict.PARK:  # what one job may not do, others may: only a row of such refusals tells of the account
-            return Effect.TRIPS if policy.personal else Effect.PARKS
+            return Effect.MAY_PARK if policy.personal else Effect.PARKS
         case Verdict.RETRY | Verdict.WAIT if not policy.trips:
             return Effect.NONE
         case Verdict.RETRY | Verdict.WAIT:

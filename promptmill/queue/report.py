@@ -19,6 +19,8 @@ class Effect(StrEnum):
     """No connection: likewise, or this worker alone is cut off from the provider."""
     PARKS = "parks"
     """The account is refused: one opens the breaker, until its owner has mended something."""
+    MAY_PARK = "may_park"
+    """The account is refused, or what this job alone asks for: as PARKS, but it takes enough of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 -- Tell the fleet that a request came to nothing, before its job is given back. Needs the lease.
 -- ARGV  1 now (ms, or '')   2 id   3 token   4 outcome
 --       5 what it tells: 'trips' (the provider may be out), 'unreached' (likewise, or this worker is cut off), 'parks'
---         (the account is refused), '' (nothing)
+--         (the account is refused), 'may_park' (the account, or this job alone), '' (nothing)
 --       6 whether the failure may use up an attempt (0 or 1)
 --       7 how long an open breaker waits between probes (ms)   8 when it ends at the latest (ms), or 0
 --       9 what the provider asked everybody to wait (ms)
@@ -31,8 +31,7 @@ if effect == 'unreached' and is_cut_off(budget, record, now) then return answer(
 
 local failed_at = math.max(record.charged, math.floor(now))
 local blamed, opens = true, false
-if effect == 'trips' or effect == 'unreached' then
-  effect = 'trips'
+if effect == 'trips' or effect == 'unreached' or effect == 'may_park' then
   blamed = is_to_blame(record)
   note_failure(budget, record, now)
   opens = is_probe(budget, record) or (not is_open(budget) and is_out(budget, now))
@@ -47,7 +46,8 @@ save_record(ARGV[2], record)
 
 local is_news, wait = false, 0
 if opens then
-  is_news = open_breaker(budget, now, outcome, effect, tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]))
+  local open_effect = (effect == 'parks' or effect == 'may_park') and 'parks' or 'trips'
+  is_news = open_breaker(budget, now, outcome, open_effect, tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]))
   if ARGV[10] == '' then
     redis.call('HDEL', budget.key, 'reroute_at')
   else

@@ -200,7 +200,9 @@ class Comparison:
     async def compare(self) -> None:
         """And go on from what is stored, so that each step is compared by itself."""
         hashed = await self.bench.redis.hgetall(f"promptmill:budget:{CLASS}")
-        stored = {name.decode(): float(value) for name, value in hashed.items() if name != b"reason"}
+        stored = {
+            name.decode(): float(value) for name, value in hashed.items() if name not in (b"reason", b"answered_by")
+        }
         tats = {d: stored[f"{d}_tat"] for d in DIMENSIONS}
         assert tats == {d: pytest.approx(self.model.tats[d], rel=1e-12, abs=TOLERANCE_MS) for d in DIMENSIONS}
         ramp = [stored.get(name, 0) for name in ("ramp_from", "ramp_share", "ramp_growth")]

@@ -13,6 +13,7 @@ from producers.finish import note_last_jobs, say_finish
 from promptmill.jobs import Lane
 from promptmill.pacing import Charge, Cost, Pace, Reading
 from promptmill.queue import keys
+from promptmill.queue.status_page import PageSays, note_page
 from promptmill.results import DeadLetter
 from tests.support.queues import PLENTY
 
@@ -95,6 +96,39 @@ def test_a_budget_that_is_out_tells_why_until_when_and_when_it_is_asked_again(ma
     assert 590_000 < budget["next_request_ms"] <= 600_000
     shown = " ".join(machine.run("status").stdout.split())
     assert "spend_limit_reached" in shown
+
+
+@pytest.mark.parametrize(("effect", "state"), [("trips", "out"), ("parks", "parked")])
+def test_what_the_status_page_says_stands_beside_what_is_out(machine, monkeypatch, effect, state):
+    machine.configure("haiku-5-5")
+    assert "status page" not in machine.run("status").stdout
+
+    async def out(queue):
+        since = (await queue.redis.time())[0] * 1_000 - 720_000
+        fields = {"open_since": since, "open_reason": "overloaded", "open_effect": effect, "probe_at": since}
+        await queue.redis.hset(keys.BUDGET + "haiku-5-5", mapping=fields)
+
+    async def say(queue):
+        since = datetime.now(UTC) - timedelta(minutes=5, seconds=1)
+        await note_page(queue.redis, PageSays("major", "Major Service Outage", since))
+
+    machine.on_queue(out)
+    shown = " ".join(machine.run("status").stdout.split())
+    assert f"{state} for 12 min" in shown
+    assert "status page" not in shown, "nobody asks it"
+    monkeypatch.setenv("PROMPTMILL_STATUS_PAGE_URL", "https://status.example.com/api/v2/status.json")
+    assert "the provider's status page says nothing" in machine.run("status").stdout
+    machine.on_queue(say)
+    assert "the provider's status page says: Major Service Outage (for 5 min)" in machine.run("status").stdout
+    assert status(machine)["provider_says"]["indicator"] == "major"
+
+
+def test_a_worker_that_is_cut_off_is_shown_as_such(machine):
+    about = {"host": "here", "pid": 1, "version": "0.2.0", "running": 0, "free": 50, "cut_off": True}
+    times = {"started_at": datetime.now(UTC).isoformat(), "seen_at": datetime.now(UTC).isoformat()}
+    machine.on_queue(lambda queue: queue.redis.hset(keys.WORKERS, "w", orjson.dumps(about | times)))
+    assert "cut off from the provider" in " ".join(machine.run("status").stdout.split())
+    assert [worker["cut_off"] for worker in status(machine)["workers"]] == [True]
 
 
 def test_caps_on_spending_tell_what_is_left_and_which_of_them_parks(machine):

@@ -103,6 +103,23 @@ async def _redis_time(mill):
     return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=micros)
 
 
+async def test_a_worker_without_a_network_leaves_the_jobs_to_one_that_is_answered(mill):
+    names = [f"job-{number}" for number in range(60)]
+    soon = timedelta(milliseconds=200)
+    async with mill.worker(concurrency=1) as good:
+        await mill.submit(make_job("first"))
+        await mill.ends.of("first")
+        async with mill.worker(anthropic_base_url="http://127.0.0.1:1", probe_interval=soon):
+            with capture_logs() as logs:
+                await mill.submit(*map(make_job, names))
+                await mill.ends.of(*names)
+    assert [entry["event"] for entry in logs].count(events.WORKER_CUT_OFF) == 1
+    results = [await mill.store.result(name) for name in names]
+    assert {result.status for result in results} == {Status.SUCCEEDED}
+    assert {result.worker for result in results} == {good.engine.name}
+    assert len(mill.api.requests) == 61
+
+
 async def test_a_burst_worker_ends_when_the_queue_is_empty(mill):
     mill.api.script = [failing(500, "api_error"), answering()]
     await mill.submit(*(make_job(f"job-{number}") for number in range(20)))

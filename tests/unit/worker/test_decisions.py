@@ -284,9 +284,9 @@ def test_the_fleet_is_told_of_failures_that_others_share(outcome):
         assert report is None
     else:
         assert (report.claim, report.outcome) == (claim(), outcome)
-        shared = Effect.UNREACHED if outcome in UNREACHED else Effect.TRIPS
-        assert report.effect is (shared if policy.trips or policy.personal else Effect.NONE) or outcome in PARKED
-        assert (report.effect is Effect.PARKS) == (outcome in PARKED and not policy.personal)
+        trips = Effect.UNREACHED if outcome in UNREACHED else Effect.TRIPS
+        parks = Effect.MAY_PARK if policy.personal else Effect.PARKS
+        assert report.effect is (parks if outcome in PARKED else trips if policy.trips else Effect.NONE)
         assert (report.fallback_after is not None) == policy.fallback
 
 

@@ -131,6 +131,7 @@ async def test_a_permission_that_the_whole_key_lacks_parks_its_class_once_enough
             await shop.work()
             shop.clock.advance(2 * SECOND)
     assert [(entry["event"], entry["outcome"]) for entry in of_budgets(logs)] == [("budget_parked", "not_permitted")]
+    assert await shop.redis.hget(f"{keys.BUDGET}haiku-5-5", "open_effect") == b"parks"
     assert await shop.redis.zcard(keys.QUEUE) == 25
 
 
