@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from promptmill import Job
 from promptmill.queue import Queue, connect, prepare
@@ -44,6 +44,20 @@ async def measure(folder: Path) -> list[Row]:
 
 
 async def _share_of_a_job(folder: Path) -> Row:
+    job = await whole_jobs(folder)
+    share = f"{job.measuring / job.whole:.0%}"
+    return Row("metrics in a whole job", f"{job.measuring:.0f} µs", f"{job.whole:,.0f} µs", share, "under 10 %")
+
+
+class Micros(NamedTuple):
+    """Microseconds of CPU for one job."""
+
+    measuring: float
+    whole: float
+
+
+async def whole_jobs(folder: Path) -> Micros:
+    """Have a worker answer prompts, with answers of up to 512 tokens; what each job took of its process."""
     prompt = "Describe the history of bridge number {} and the people who built it, in detail, with examples."
     with (
         simulator("--tier", "none", "--latency", "0.01", "--per-token", "0") as api,
@@ -55,9 +69,7 @@ async def _share_of_a_job(folder: Path) -> Row:
         await queue.submit([prepare(Job(request=request), settings) for request in requests])
         await queue.redis.aclose()
         spent = drain("ours", _JOBS, api.base_url, unlimited(url, folder))
-    share, whole = spent["measuring_s"] / spent["cpu_s"], spent["cpu_s"] / _JOBS * 1e6
-    measuring = spent["measuring_s"] / _JOBS * 1e6
-    return Row("metrics in a whole job", f"{measuring:.0f} µs", f"{whole:,.0f} µs", f"{share:.0%}", "under 10 %")
+    return Micros(spent["measuring_s"] / _JOBS * 1e6, spent["cpu_s"] / _JOBS * 1e6)
 
 
 def _each(asked: list[tuple[Answer, dict]]) -> dict[str, float]:
