@@ -16,7 +16,6 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-from promptmill.alarms import Alarm
 from promptmill.jobs import Lane
 
 Event = Literal["alarm", "spend_cap", "parked", "outage"]
@@ -33,18 +32,11 @@ class _ForAlarms(BaseModel):
     lane: Lane | None = None
     metric: str | None = None
 
-    def is_for(self, alarm: Alarm) -> bool:
-        """Return whether the action is to be taken for `alarm`."""
-        key = alarm.series
-        return all(
-            wanted in {None, value}
-            for wanted, value in (
-                (self.model, key.model),
-                (self.kind, key.kind),
-                (self.lane, key.lane),
-                (self.metric, alarm.metric),
-            )
-        )
+    @property
+    def condition(self) -> dict[str, str]:
+        """What an alarm must have: model, kind, lane and metric, as far as they are stated."""
+        stated = {"model": self.model, "kind": self.kind, "lane": self.lane, "metric": self.metric}
+        return {name: str(value) for name, value in stated.items() if value is not None}
 
 
 def _webhook(url: SecretStr) -> SecretStr:
@@ -101,7 +93,10 @@ class PauseLane(_ForAlarms):
 
 
 class SendCanaries(_ForAlarms):
-    """Send canaries at once to the model whose answers became worse, beside the rounds that are due."""
+    """Send canaries at once to the model whose answers became worse, beside the rounds that are due.
+
+    Once for all of its alarms between two of these.
+    """
 
     do: Literal["send_canaries"]
     rounds: Annotated[int, Field(ge=1, le=100)] = 3

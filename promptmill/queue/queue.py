@@ -254,11 +254,12 @@ class Queue:
         What runs goes on. Raises ValueError for an unknown lane.
         """
         lasting_ms = math.ceil(lasting / timedelta(milliseconds=1))
-        await self._run("halt", self._now(), halt_field(what, name, by), lasting_ms, " ".join(why.split()))
+        said = " ".join(why.split()).encode("utf-8", "replace")  # a terminal may hand over anything
+        await self._run("halt", self._now(), key_of(halt_field(what, name, by)), lasting_ms, said)
 
     async def lift(self, what: What, name: str, *, by: str) -> bool:
         """Let go on what `by` held back; whether it did."""
-        return bool(await self._run("lift", self._now(), halt_field(what, name, by)))
+        return bool(await self._run("lift", self._now(), key_of(halt_field(what, name, by))))
 
     async def halts(self, now: float) -> Halts:
         """Return what is held back at `now` (ms on Redis' clock). Raises QueueUnavailable."""

@@ -6,7 +6,7 @@ worker die, another one does when `next_at` has come. So an action is taken at l
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
@@ -19,8 +19,14 @@ from promptmill.alarms import AlarmState
 from promptmill.store.database import Database
 from promptmill.store.schema import actions, alarms
 
-_MOST: Final = 100
-"""Records that are looked at in one turn."""
+MOST: Final = 100
+"""Alarms or records that are looked at in one turn."""
+_OLDEST_FIRST: Final = (
+    actions.c.due_since,
+    sa.func.coalesce(actions.c.alarm_id, 0),
+    actions.c.occasion,
+    actions.c.action,
+)
 
 
 class Acting:
@@ -42,20 +48,36 @@ class Acting:
         if not alarm_ids:
             return []
         statement = sa.select(actions).where(actions.c.alarm_id.in_(alarm_ids))
-        statement = statement.order_by(actions.c.due_since, actions.c.occasion, actions.c.action)
+        statement = statement.order_by(*_OLDEST_FIRST)
         return await self._database.read(partial(_records, statement=statement))
 
-    async def open(self, now: datetime) -> list[ActionRecord]:
-        """Return what is to be taken now, and what is held back for alarms that are resolved; the oldest first."""
-        due = sa.and_(actions.c.state == ActionState.DUE.value, actions.c.next_at <= now)
-        over = sa.and_(
-            actions.c.state == ActionState.HELD.value,
-            actions.c.next_at <= now,
-            alarms.c.state == AlarmState.RESOLVED.value,
-        )
+    async def unnoted(
+        self, action: str, condition: Mapping[str, str], *, since: datetime | None, limit: int = MOST
+    ) -> list[int]:
+        """Return alarms that meet `condition` and for which `action` was never noted; the oldest first.
+
+        Those that are not resolved, and those raised since then.
+        """
+        noted = sa.select(actions.c.action).where(actions.c.alarm_id == alarms.c.id, actions.c.action == action)
+        recent = sa.false() if since is None else alarms.c.raised_at >= since
+        met = [alarms.c[name] == value for name, value in condition.items()]
+        chosen = sa.or_(alarms.c.state != AlarmState.RESOLVED.value, recent)
+        statement = sa.select(alarms.c.id).where(chosen, *met, ~noted.exists()).order_by(alarms.c.id).limit(limit)
+        return await self._database.read(lambda connection: list(connection.execute(statement).scalars()))
+
+    async def open(
+        self, now: datetime, names: Collection[str], *, stale: datetime | None = None, limit: int = MOST
+    ) -> list[ActionRecord]:
+        """Return what is to be taken now, and what is held back for alarms that are resolved; the oldest first.
+
+        Of what is due only actions of these names, and any that has been due since before `stale`.
+        """
+        known = sa.or_(actions.c.action.in_(list(names)), sa.false() if stale is None else actions.c.due_since < stale)
+        due = sa.and_(actions.c.state == ActionState.DUE.value, known)
+        over = sa.and_(actions.c.state == ActionState.HELD.value, alarms.c.state == AlarmState.RESOLVED.value)
         joined = actions.outerjoin(alarms, alarms.c.id == actions.c.alarm_id)
-        statement = sa.select(actions).select_from(joined).where(sa.or_(due, over))
-        statement = statement.order_by(actions.c.next_at, actions.c.occasion, actions.c.action).limit(_MOST)
+        statement = sa.select(actions).select_from(joined).where(actions.c.next_at <= now, sa.or_(due, over))
+        statement = statement.order_by(*_OLDEST_FIRST).limit(limit)
         return await self._database.read(partial(_records, statement=statement))
 
     async def take(self, record: ActionRecord, *, until: datetime) -> ActionRecord | None:

@@ -197,6 +197,7 @@ actions: Final = sa.Table(
     sa.Column("says", Text, nullable=False),
 )
 sa.Index("ix_promptmill_actions_state", actions.c.state)
+sa.Index("ix_promptmill_actions_alarm_id", actions.c.alarm_id)
 
 watch: Final = sa.Table(
     "promptmill_watch",

@@ -127,15 +127,11 @@ class Watching:
 
     # alarms, for their owner ------------------------------------------------------------------------------------------
 
-    async def alarms(self, *, resolved: bool = False, since: datetime | None = None, limit: int = 100) -> list[Alarm]:
-        """Return alarms, the newest first: those that are not resolved, or all of them.
-
-        With `since`, those that are not resolved and those raised since then.
-        """
+    async def alarms(self, *, resolved: bool = False, limit: int = 100) -> list[Alarm]:
+        """Return alarms, the newest first: those that are not resolved, or all of them."""
         statement = sa.select(alarms).order_by(alarms.c.raised_at.desc(), alarms.c.id.desc()).limit(limit)
         if not resolved:
-            recent = sa.false() if since is None else alarms.c.raised_at >= since
-            statement = statement.where(sa.or_(alarms.c.state.in_(_UNSAID), recent))
+            statement = statement.where(alarms.c.state.in_(_UNSAID))
         return await self._database.read(partial(_alarms, statement=statement))
 
     async def alarm(self, alarm_id: int) -> Alarm | None:

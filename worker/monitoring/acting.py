@@ -15,13 +15,15 @@ from uuid import uuid4
 import structlog
 
 from promptmill.actions import ActionRecord, ActionState, AlarmAction, Notify
-from promptmill.alarms import Alarm, AlarmState
+from promptmill.alarms import AlarmState
 from promptmill.errors import QueueUnavailable, StoreUnavailable
 from promptmill.queue import Queue
 from promptmill.store import ResultStore
+from promptmill.store.acting import MOST
 from worker import events
 from worker.logs import where
 from worker.monitoring.acts import MoreCanaries, NotNow, Refused, acts, lift
+from worker.monitoring.messages import Case
 
 INTERVAL: Final = timedelta(seconds=10)
 """How often it is looked for what is due."""
@@ -51,6 +53,7 @@ class Acting:
         self._queue = queue
         self._actions = actions
         self._by_name = {action.name: action for action in actions}
+        """Those of one name differ in what they are for, not in what they do."""
         self._acts = acts(queue, more_canaries)
         self._now = now
         self._heard: list[ActionRecord] = []
@@ -88,56 +91,69 @@ class Acting:
         heard = list(self._heard)
         await self._store.acting.add(heard)
         del self._heard[: len(heard)]
-        await self._store.acting.add(await self._due())
-        to_take = await self._store.acting.open(self._now())
-        for failed in await asyncio.gather(*map(self._try, to_take), return_exceptions=True):
+        for action in self._actions:
+            while await self._note(action):
+                pass
+        while await self._take_due():
+            pass
+
+    async def _note(self, action: AlarmAction) -> bool:
+        """Note alarms for which an action is due, also those of a worker that knows of none; whether there may be more.
+
+        What would be held back for an alarm that is over is not: somebody is told all the same.
+        """
+        if isinstance(action, Notify) and "alarm" not in action.on:
+            return False
+        now, name = self._now(), action.name
+        since = None if self._acts[action.do].holds else now - PATIENCE
+        found = await self._store.acting.unnoted(name, action.condition, since=since)
+        await self._store.acting.add(
+            [ActionRecord(f"alarm {alarm_id}", name, "alarm", now, now, alarm_id=alarm_id) for alarm_id in found]
+        )
+        return len(found) == MOST
+
+    async def _take_due(self) -> bool:
+        """Take what is due, at most MOST of it; whether there may be more."""
+        now = self._now()
+        to_take = await self._store.acting.open(now, self._by_name, stale=now - PATIENCE)
+        groups: dict[Any, list[ActionRecord]] = {}
+        for record in to_take:
+            action = self._by_name.get(record.action)
+            together = action is not None and self._acts[action.do].together and record.event == "alarm"
+            groups.setdefault((record.action, together or record.occasion), []).append(record)
+        for failed in await asyncio.gather(*map(self._try, groups.values()), return_exceptions=True):
             if failed is not None:
                 raise failed
+        return len(to_take) == MOST
 
-    async def _due(self) -> list[ActionRecord]:
-        """Return what nobody has noted yet, also for alarms that a worker raised which knows of no actions."""
-        if not self._actions:
-            return []
-        now = self._now()
-        found = [alarm for alarm in await self._store.watching.alarms(since=now - PATIENCE) if alarm.id is not None]
-        noted = {
-            (record.alarm_id, record.action)
-            for record in await self._store.acting.of_alarms([alarm.id for alarm in found if alarm.id is not None])
-        }
-        return [
-            ActionRecord(f"alarm {alarm.id}", name, "alarm", now, now, alarm_id=alarm.id)
-            for alarm in found
-            for name in dict.fromkeys(action.name for action in self._actions if self._is_for(action, alarm))
-            if (alarm.id, name) not in noted
+    async def _try(self, due: Sequence[ActionRecord]) -> None:
+        """Take one action for all these, as far as nobody else does."""
+        taken = [await self._store.acting.take(record, until=self._now() + _MINE) for record in due]
+        cases = [
+            Case(record, None if record.alarm_id is None else await self._store.watching.alarm(record.alarm_id))
+            for record in taken
+            if record is not None
         ]
-
-    def _is_for(self, action: AlarmAction, alarm: Alarm) -> bool:
-        """Return whether an action is to be taken; what would be held back for an alarm that is over is not."""
-        wanted = "alarm" in action.on if isinstance(action, Notify) else True
-        late = self._acts[action.do].holds and alarm.state is AlarmState.RESOLVED
-        return wanted and not late and action.is_for(alarm)
-
-    async def _try(self, due: ActionRecord) -> None:
-        action = self._by_name.get(due.action)
-        stale = self._now() - due.due_since > PATIENCE
-        if due.state is ActionState.DUE and action is None and not stale:
-            return  # another worker's settings may have it
-        record = await self._store.acting.take(due, until=self._now() + _MINE)
-        if record is None:
+        if not cases:
             return
-        alarm = None if record.alarm_id is None else await self._store.watching.alarm(record.alarm_id)
-        state, says = await self._carry_out(record, action, alarm)
-        if state is ActionState.DUE and stale:
-            state = ActionState.GIVEN_UP
-        wait = min(_FIRST_WAIT * 2 ** min(record.tries - 1, 20), _LONGEST_WAIT)
-        at = self._now() + (wait if state is record.state else timedelta(0))
-        await self._store.acting.put(record, state=state, says=says, at=at)
-        self._say(record, state, says)
+        state, says = await self._carry_out(self._by_name.get(due[0].action), cases)
+        after: dict[ActionState, list[ActionRecord]] = {}
+        for record, _ in cases:
+            to = state or (ActionState.GIVEN_UP if self._is_stale(record) else record.state)
+            wait = min(_FIRST_WAIT * 2 ** min(record.tries - 1, 20), _LONGEST_WAIT)
+            at = self._now() + (wait if to is record.state else timedelta(0))
+            kept = record.says if to is record.state is ActionState.HELD else says
+            await self._store.acting.put(record, state=to, says=kept, at=at)
+            after.setdefault(to, []).append(record)
+        for to, records in after.items():
+            self._say(records, to, says)
 
-    async def _carry_out(
-        self, record: ActionRecord, action: AlarmAction | None, alarm: Alarm | None
-    ) -> tuple[ActionState, str]:
-        """Return what came of one try."""
+    def _is_stale(self, record: ActionRecord) -> bool:
+        return record.state is ActionState.DUE and self._now() - record.due_since > PATIENCE
+
+    async def _carry_out(self, action: AlarmAction | None, cases: Sequence[Case]) -> tuple[ActionState | None, str]:
+        """Return what came of one try, in words; no state where it may be tried again."""
+        record, alarm = cases[0]
         act = None if action is None else self._acts[action.do]
         is_over = alarm is not None and alarm.state is AlarmState.RESOLVED
         try:
@@ -147,18 +163,18 @@ class Acting:
                 return ActionState.LIFTED, f"{record.says or 'nothing was held back'}, until the alarm was resolved"
             if act is None:
                 return ActionState.GIVEN_UP, "no worker's settings have it any more"
-            says = await act.take(action, record, alarm)
+            says = await act.take(action, cases)
         except (NotNow, QueueUnavailable) as error:
-            return record.state, str(error) if record.state is ActionState.DUE else record.says
+            return None, str(error)
         except Refused as error:
             return ActionState.GIVEN_UP, str(error)
         return (ActionState.HELD if act.holds else ActionState.DONE), says
 
-    def _say(self, record: ActionRecord, state: ActionState, says: str) -> None:
-        about = {"occasion": record.occasion, "action": record.action, "says": says}
+    def _say(self, records: Sequence[ActionRecord], state: ActionState, says: str) -> None:
+        about = {"action": records[0].action, "occasions": [record.occasion for record in records], "says": says}
         if state is ActionState.GIVEN_UP:
             self._log.error(events.ACTION_GIVEN_UP, **about)
-        elif state is not record.state:
+        elif state is not records[0].state:
             self._log.info(events.ACTION_TAKEN, state=state.value, **about)
-        elif record.tries == 1:
+        elif any(record.tries == 1 for record in records):
             self._log.warning(events.ACTION_FAILED, **about)

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from promptmill.actions import ActionRecord
 from promptmill.alarms import Alarm, AlarmState
 
+_SPELT_OUT: Final = 10
+"""Alarms that are told in words; all are in the data."""
 
-def message(record: ActionRecord, alarm: Alarm | None) -> dict[str, Any]:
-    """Return the body for a webhook.
+
+class Case(NamedTuple):
+    """Something that an action is to be taken for."""
+
+    record: ActionRecord
+    alarm: Alarm | None
+    """None: it is about something else."""
+
+
+def message(cases: Sequence[Case]) -> dict[str, Any]:
+    """Return the body for a webhook: about alarms, or about one event of another kind.
 
     `text` is what Slack and those that take its messages show; the data stand beside it under a name of their own,
-    which they pass over.
+    which they pass over. When a model gets worse it does so in many series and metrics at once: one message for all.
     """
-    about = dict(record.about) if alarm is None else alarm.to_json()
-    said = _SENTENCES[record.event](about) if alarm is None else _of_alarm(alarm)
-    data = {"event": record.event, "occasion": record.occasion, "at": record.due_since.astimezone(UTC).isoformat()}
-    return {"text": _plain(f"promptmill: {said}"), "promptmill": {**data, record.event: about}}
+    first = cases[0].record
+    alarms = [alarm for _, alarm in cases if alarm is not None]
+    told = {
+        "event": first.event,
+        "at": first.due_since.astimezone(UTC).isoformat(),
+        "occasions": [record.occasion for record, _ in cases],
+    }
+    if alarms:
+        said = [_of_alarm(alarm) for alarm in alarms[:_SPELT_OUT]]
+        if len(alarms) > _SPELT_OUT:
+            said.append(f"{len(alarms) - _SPELT_OUT:,} alarms more: `promptmill alarms`")
+        return {"text": _plain(said), "promptmill": {**told, "alarms": [alarm.to_json() for alarm in alarms]}}
+    about = dict(first.about)
+    return {"text": _plain([_SENTENCES[first.event](about)]), "promptmill": {**told, first.event: about}}
 
 
 def _of_alarm(alarm: Alarm) -> str:
@@ -55,6 +76,7 @@ _SENTENCES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
 }
 
 
-def _plain(text: str) -> str:
-    """Return `text` so that nothing in it calls a channel or makes a link: names of kinds are anybody's (I8)."""
+def _plain(said: Sequence[str]) -> str:
+    """Return lines in which nothing calls a channel or makes a link: names of kinds are anybody's (I8)."""
+    text = "\n".join(f"promptmill: {line}" for line in said)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -125,6 +125,12 @@ async def test_everybody_learns_who_paused_what_since_when_until_when_and_why(op
     assert (await open_bench.queue.halts(open_bench.clock() + 3_600_000)).lanes == frozenset()
 
 
+async def test_whatever_a_terminal_hands_over_is_a_reason(open_bench):
+    await pause(open_bench, why="caf\udce9 \x00 100%")
+    (halt,) = (await open_bench.claim()).halts.all
+    assert halt.why == "caf? \x00 100%"
+
+
 async def test_nobody_knows_how_long_a_paused_lane_takes(open_bench):
     await open_bench.submit("a")
     await open_bench.claim()

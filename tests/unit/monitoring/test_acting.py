@@ -22,6 +22,7 @@ from promptmill.errors import BadJob, QueueUnavailable, StoreUnavailable
 from promptmill.jobs import Lane
 from promptmill.queue import Queue
 from promptmill.store import ResultStore
+from promptmill.store.acting import MOST
 from promptmill.store.watching import Findings
 from tests.support.webhooks import SECRET, Webhook, webhook
 from worker import events
@@ -108,14 +109,64 @@ async def test_a_webhook_is_told_of_an_alarm_once_in_words_and_as_data(scene: Sc
         f"`promptmill alarms show {alarm_id}`"
     )
     data = body["promptmill"]
-    assert (data["event"], data["occasion"], data["at"]) == ("alarm", "alarm 1", NOON.isoformat())
-    assert data["alarm"]["series"] == {"asked": MODEL, "model": MODEL, "kind": "summaries", "lane": "standard"}
-    assert data["alarm"]["evidence"]["examples"]["after"] == ["job-9"]
+    assert (data["event"], data["occasions"], data["at"]) == ("alarm", ["alarm 1"], NOON.isoformat())
+    [told] = data["alarms"]
+    assert told["series"] == {"asked": MODEL, "model": MODEL, "kind": "summaries", "lane": "standard"}
+    assert told["evidence"]["examples"]["after"] == ["job-9"]
     [record] = await scene.store.acting.of_alarms([alarm_id])
     assert (record.state, record.says, record.ended_at) == (ActionState.DONE, "told, status 200", NOON)
-    assert [(entry["event"], entry["occasion"], entry["says"]) for entry in logs] == [
-        (events.ACTION_TAKEN, "alarm 1", "told, status 200")
+    assert logs == [
+        {
+            "event": events.ACTION_TAKEN,
+            "log_level": "info",
+            "action": notify(hook).name,
+            "occasions": ["alarm 1"],
+            "state": "done",
+            "says": "told, status 200",
+        }
     ]
+
+
+async def test_a_model_that_gets_worse_everywhere_is_one_message(scene: Scene) -> None:
+    async with webhook(503) as hook:
+        for number in range(12):
+            await scene.raise_alarm(metric=f"metric-{number}")
+        one = scene.worker(notify(hook), PauseLane(do="pause_lane"))
+        await one.step()
+        await scene.raise_alarm(metric="later")
+        scene.now += timedelta(seconds=10)
+        await one.step()
+    down, told = hook.bodies
+    assert len(down["promptmill"]["alarms"]) == 12
+    assert [alarm["metric"] for alarm in told["promptmill"]["alarms"]][-1] == "later"
+    lines = told["text"].splitlines()
+    assert len(lines) == 11
+    assert lines[-1] == "promptmill: 3 alarms more: `promptmill alarms`"
+    assert len(await scene.held_back()) == 13
+
+
+async def test_however_many_alarms_there_are_each_has_its_actions(scene: Scene) -> None:
+    many = 2 * MOST + 7
+    taken = await scene.store.watching.take_turn("watcher", now=NOON, until=NOON)
+    assert taken is not None
+    raised = [replace(ALARM, metric=f"m{number}") for number in range(many)]
+    await scene.store.watching.record(Findings(before=taken.seq, seq=1, states={}, raised=raised))
+    async with webhook() as hook:
+        await scene.worker(notify(hook)).step()
+    assert sum(len(body["promptmill"]["alarms"]) for body in hook.bodies) == many
+
+
+async def test_actions_that_differ_in_their_conditions_alone_are_one_where_both_apply(scene: Scene) -> None:
+    await scene.raise_alarm()
+    await scene.raise_alarm(metric="chars")
+    await scene.raise_alarm(metric="words")
+    one = scene.worker(
+        PauseLane(do="pause_lane", metric="code_block"),
+        PauseLane(do="pause_lane", metric="chars"),
+        PauseLane(do="pause_lane", lane=Lane.STANDARD, metric="chars"),
+    )
+    await one.step()
+    assert await scene.held_back() == {("lane", "standard", "alarm 1"), ("lane", "standard", "alarm 2")}
 
 
 async def test_workers_of_one_fleet_tell_it_once(scene: Scene) -> None:
@@ -423,7 +474,7 @@ async def test_an_alarm_sends_canaries_to_the_model_whose_answers_became_worse(s
     for _ in range(3):
         await one.step()
         scene.now += timedelta(minutes=1)
-    assert [call.args for call in scene.canaries.await_args_list] == [(OTHER, "alarm-1", 5)] * 2
+    assert [call.args for call in scene.canaries.await_args_list] == [(OTHER, NOON, 5)] * 2
     [record] = await scene.store.acting.of_alarms([1])
     assert (record.state, record.says) == (ActionState.DONE, f"5 rounds of canaries are sent to {OTHER}")
 

@@ -24,3 +24,4 @@ def upgrade() -> None:
         sa.Column("says", sa.Text, nullable=False),
     )
     op.create_index("ix_promptmill_actions_state", "promptmill_actions", ["state"])
+    op.create_index("ix_promptmill_actions_alarm_id", "promptmill_actions", ["alarm_id"])
