@@ -93,7 +93,10 @@ class PauseLane(_ForAlarms):
 
 
 class SendCanaries(_ForAlarms):
-    """Send canaries at once to the model whose answers became worse, beside the rounds that are due."""
+    """Send canaries at once to the model whose answers became worse, beside the rounds that are due.
+
+    Once for all of its alarms between two of these.
+    """
 
     do: Literal["send_canaries"]
     rounds: Annotated[int, Field(ge=1, le=100)] = 3

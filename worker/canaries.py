@@ -88,12 +88,12 @@ class Canaries:
                 began = round_name(round_at(now, self._settings.canary_every))
                 self._log.info(events.CANARIES_SENT, model=model, round=began, canaries=queued)
 
-    async def send_more(self, model: str, name: str, rounds: int) -> None:
-        """Queue so many rounds beside those that are due; `name` says what for, and the same again sends nothing twice.
+    async def send_more(self, model: str, alarm_at: datetime, rounds: int) -> None:
+        """Queue so many rounds beside those that are due, for all alarms between two of these: they come in swarms.
 
         Raises BadInput where nothing can be sent to `model`, and QueueUnavailable.
         """
-        now = self._now()
+        name, now = f"alarm-{round_name(round_at(alarm_at, self._settings.canary_every))}", self._now()
         await send_more_rounds(self._queue, self._settings, self._canaries, model, name=name, rounds=rounds, now=now)
 
 

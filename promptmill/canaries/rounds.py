@@ -42,7 +42,7 @@ async def send_more_rounds(
 ) -> int:
     """Queue so many rounds at once, beside those that are due; return how many canaries were not queued before.
 
-    `name` tells what they are for, such as `alarm-17`: the same name again sends nothing twice. Raises
+    `name` tells what they are for, such as `sent-20261122T140000Z`: the same name again sends nothing twice. Raises
     QueueUnavailable: the same call again queues the rest. Raises BadInput for a model that cannot be asked.
     """
     ends, keep = now + settings.canary_every, settings.canary_every

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -21,9 +21,9 @@ _LATER: Final = frozenset({408, 425, 429})
 """Refusals that say nothing of the message."""
 
 
-MoreCanaries = Callable[[str, str, int], Awaitable[None]]
-"""Given a model, what for, and how many rounds: has them sent, the same again not twice. Raises BadInput where that
-model cannot be asked, and QueueUnavailable."""
+MoreCanaries = Callable[[str, datetime, int], Awaitable[None]]
+"""Given a model, when its answers were found worse, and how many rounds: has them sent, once for all alarms of about
+that time. Raises BadInput where that model cannot be asked, and QueueUnavailable."""
 
 
 class NotNow(Exception):  # noqa: N818 - what it says is the outcome
@@ -61,10 +61,10 @@ def acts(queue: Queue, more_canaries: MoreCanaries) -> Mapping[str, Act]:
         return f"lane {lane} is paused"
 
     async def send_canaries(action: SendCanaries, cases: Sequence[Case]) -> str:
-        ((record, alarm),) = _with_alarms(cases)
+        ((_, alarm),) = _with_alarms(cases)
         model = alarm.series.model
         try:
-            await more_canaries(model, record.occasion.replace(" ", "-"), action.rounds)
+            await more_canaries(model, alarm.raised_at, action.rounds)
         except BadInput as error:
             raise Refused(str(error)) from None
         return f"{action.rounds} rounds of canaries are sent to {model}"

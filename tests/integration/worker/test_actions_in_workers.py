@@ -153,7 +153,7 @@ async def test_a_burst_says_which_lane_it_waits_for(mill):
 async def test_an_alarm_has_more_canaries_answered_by_the_model_that_it_is_about(mill):
     async with mill.worker(alarm_actions=(SendCanaries(do="send_canaries", rounds=2),)):
         await degrade(mill)
-        rounds = [f"canary/alarm-1.{number}/{MODEL}" for number in (1, 2)]
+        rounds = [f"canary/alarm-20261122T120000Z.{number}/{MODEL}" for number in (1, 2)]
         await mill.ends.of(*(f"{name}/{canary.id}" for name in rounds for canary in starter().canaries))
     answers = await mill.store.canary_answers(since=datetime.now(UTC) - timedelta(hours=1))
     assert len(answers) == 2 * len(starter().canaries)

@@ -474,7 +474,7 @@ async def test_an_alarm_sends_canaries_to_the_model_whose_answers_became_worse(s
     for _ in range(3):
         await one.step()
         scene.now += timedelta(minutes=1)
-    assert [call.args for call in scene.canaries.await_args_list] == [(OTHER, "alarm-1", 5)] * 2
+    assert [call.args for call in scene.canaries.await_args_list] == [(OTHER, NOON, 5)] * 2
     [record] = await scene.store.acting.of_alarms([1])
     assert (record.state, record.says) == (ActionState.DONE, f"5 rounds of canaries are sent to {OTHER}")
 

@@ -121,6 +121,17 @@ async def test_more_rounds_for_the_same_reason_are_sent_once(shop, canaries):
     assert await rounds_sent(shop) == ["alarm-17.1", "alarm-17.2", "alarm-17.3"]
 
 
+async def test_alarms_that_come_in_a_swarm_send_canaries_once_to_each_model(shop, canaries):
+    asked = Canaries(shop.queue, shop.settings, canaries, now=shop.now)
+    noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    for minutes in (0, 1, 59):
+        await asked.send_more(MODEL, noon + timedelta(minutes=minutes), 2)
+    assert await rounds_sent(shop) == ["alarm-20261122T120000Z.1", "alarm-20261122T120000Z.2"]
+    await asked.send_more("claude-opus-5-5", noon, 2)
+    await asked.send_more(MODEL, noon + HOUR, 1)
+    assert len(await queued(shop)) == (2 + 2 + 1) * 2
+
+
 class VirtualFleet:
     """Workers whose beats a test makes: each has the cron job that real ones have, and nothing else."""
 
