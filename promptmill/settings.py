@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -27,10 +26,8 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
 from promptmill.actions import AlarmAction
@@ -40,16 +37,9 @@ from promptmill.errors import BadSettings
 from promptmill.grading import GradingSettings
 from promptmill.jobs import explain
 from promptmill.models import CLASS_LIMITS, START_TIER, Limits, UnknownModel, class_of
-
-PREFIX: Final = "PROMPTMILL_"
-CONFIG_FILE: Final = "promptmill.toml"
-CONFIG_VARIABLE: Final = "PROMPTMILL_CONFIG"
+from promptmill.settings_sources import PREFIX, read_environment, read_file, refuse_unknown
 
 _DURATION: Final = TypeAdapter(timedelta)
-_SERVICE_LINK: Final = re.compile(
-    r"PROMPTMILL_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
-)
-"""What Kubernetes puts into every container for a Service called promptmill or promptmill-something."""
 
 
 def _refuse_truth(value: Any) -> Any:
@@ -311,10 +301,11 @@ class Settings(BaseSettings):
         named by PROMPTMILL_CONFIG or ./promptmill.toml. Raises BadSettings, naming the setting and what was expected.
         """
         environ = os.environ if environ is None else environ
-        _refuse_unknown(environ, cls)
+        refuse_unknown(environ, cls)
         given = {name: value for name, value in overrides.items() if value is not None}
         try:
-            return cls(**{**_read_file(environ, cls), **_read_environment(environ, cls), **given})
+            from_file = read_file(environ, cls, tables={"budgets": BudgetSettings})
+            return cls(**{**from_file, **read_environment(environ, cls), **given})
         except ValidationError as error:
             raise BadSettings(f"settings: {explain(error)}") from None
 
@@ -364,57 +355,3 @@ def _refuse_second_budget(name: str, budget: BudgetSettings) -> None:
             known = near[0]
     if known:
         raise ValueError(f"expected the name of a model class, got {name!r}; did you mean [budgets.{known}]?")
-
-
-def _refuse_unknown(environ: Mapping[str, str], cls: type[Settings]) -> None:
-    known = {CONFIG_VARIABLE, *_variables(cls)}
-    for name in sorted(environ):
-        if name.upper().startswith(PREFIX) and name not in known and not _SERVICE_LINK.fullmatch(name):
-            raise BadSettings(f"unknown setting {name} in the environment{_suggest(name, known)}")
-
-
-def _variables(cls: type[Settings]) -> dict[str, str]:
-    """Return the environment's name of each setting."""
-    return {str(field.validation_alias or PREFIX + name.upper()): name for name, field in cls.model_fields.items()}
-
-
-def _read_environment(environ: Mapping[str, str], cls: type[Settings]) -> dict[str, Any]:
-    names = _variables(cls)
-    source = EnvSettingsSource(cls)
-    source.env_vars = {name.lower(): environ[name] for name in names if environ.get(name)}
-    try:
-        return {names.get(name, name): value for name, value in source().items()}
-    except SettingsError as error:
-        raise BadSettings(f"settings: {error}: {error.__cause__}") from None
-    except RecursionError:
-        raise BadSettings("settings: budgets: expected a JSON object, got one that is nested without end") from None
-
-
-def _read_file(environ: Mapping[str, str], cls: type[Settings]) -> dict[str, Any]:
-    named = environ.get(CONFIG_VARIABLE)
-    path = Path(named or CONFIG_FILE)
-    if not named and not path.exists():
-        return {}
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no TOML, an endless number
-        raise BadSettings(f"cannot read settings file {path}: {error}") from None
-    _refuse_unknown_in(content, {name for name in cls.model_fields if not name.startswith("anthropic_")}, str(path))
-    budgets = content.get("budgets")
-    for model_class, budget in budgets.items() if isinstance(budgets, dict) else ():
-        if isinstance(budget, dict):
-            _refuse_unknown_in(budget, set(BudgetSettings.model_fields), f"[budgets.{model_class}] of {path}")
-    return content
-
-
-def _refuse_unknown_in(content: Mapping[str, Any], known: set[str], where: str) -> None:
-    for name in content:
-        if name not in known:
-            raise BadSettings(f"unknown setting {name!r} in {where}{_suggest(name, known)}")
-
-
-def _suggest(name: str, known: set[str]) -> str:
-    """Say which known name was meant; the prefix, which all of them share, makes none of them more alike."""
-    bare = {full.removeprefix(PREFIX).lower(): full for full in known}
-    near = difflib.get_close_matches(name.lower().removeprefix(PREFIX.lower()), bare, n=1)
-    return f"; did you mean {bare[near[0]]}?" if near else f"; known are {', '.join(sorted(known))}"

@@ -28,7 +28,8 @@ from producers.runs import RunOptions, RunSummary
 from promptmill.errors import BadSettings
 from promptmill.lines import job_from_line
 from promptmill.models import estimate_input_tokens
-from promptmill.settings import CONFIG_VARIABLE, PREFIX, Settings
+from promptmill.settings import Settings
+from promptmill.settings_sources import CONFIG_VARIABLE, PREFIX
 
 REQUESTS_A_MINUTE: Final = 240
 """220 prompts then take 56 s: long enough to watch, short enough to wait for."""

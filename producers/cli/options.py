@@ -9,7 +9,8 @@ from typing import Any, Final, TypeVar
 import click
 
 from promptmill.errors import BadSettings
-from promptmill.settings import PREFIX, Settings
+from promptmill.settings import Settings
+from promptmill.settings_sources import PREFIX
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

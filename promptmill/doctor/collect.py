@@ -21,7 +21,8 @@ from promptmill.errors import PromptmillError
 from promptmill.models import UnknownModel
 from promptmill.queue import connect
 from promptmill.queue.connection import hide_password, redis_errors
-from promptmill.settings import PREFIX, Settings
+from promptmill.settings import Settings
+from promptmill.settings_sources import PREFIX
 
 OPTIONAL: Final = (
     ("anthropic", "worker"),

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from promptmill.errors import BadJob, BadSettings
 from promptmill.lines import job_from_line
 from promptmill.pacing import paces
-from promptmill.settings import CONFIG_VARIABLE, PREFIX, Settings
+from promptmill.settings import Settings
+from promptmill.settings_sources import CONFIG_VARIABLE, PREFIX
 from tests.support.damage import ODD_VALUES, damaged_bytes, damaged_value
 from tests.support.effort import cases
 from worker.quality import Answer, measure

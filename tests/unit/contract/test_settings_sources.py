@@ -16,7 +16,8 @@ from promptmill.caps import SpendCap
 from promptmill.errors import BadSettings
 from promptmill.jobs import Lane
 from promptmill.models import CLASS_LIMITS, Limits, UnknownModel
-from promptmill.settings import PREFIX, Settings
+from promptmill.settings import Settings
+from promptmill.settings_sources import PREFIX
 
 
 @pytest.fixture(autouse=True)
