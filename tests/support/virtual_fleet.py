@@ -15,16 +15,28 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from promptmill.jobs import Job, Lane
-from promptmill.pacing import Charge, Cost, Reading
+from promptmill.pacing import Charge, Cost, Reading, paces
 from promptmill.queue import Claim, Claims, Queue, Settlement, Snooze, prepare
 from promptmill.results import Status
 from promptmill.settings import Settings
 from promptmill.testing.simulator.budget import Budget as Provider
+from tests.support.queues import CLASS
 from worker.provider.readings import read_limits
 
 LEASE = timedelta(hours=1)
 """Leases are tested elsewhere: here nobody dies."""
 OBSERVE_EVERY_MS = 100
+
+
+async def open_budget(queue: Queue, settings: Settings, **how: Any) -> None:
+    """Tell Redis the limits of Haiku 5.5 as a worker with these settings does."""
+    pace = paces(
+        settings.limits(CLASS),
+        headroom=settings.headroom,
+        request_burst=settings.request_burst,
+        token_burst=settings.token_burst,
+    )
+    await queue.configure(CLASS, pace, **how)
 
 
 @dataclass

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from promptmill.jobs import Job
 from promptmill.models import estimate_input_tokens
-from promptmill.pacing import paces
 from promptmill.queue import Queue, connect
 from promptmill.testing.simulator.budget import Budget as Provider
 from promptmill.testing.simulator.clock import to_ns
@@ -20,7 +19,7 @@ from tests.bench.pacing.measuring import Figures
 from tests.bench.pacing.ours import jobs, settings_for
 from tests.bench.pacing.prompts import MEAN_ESSAY
 from tests.support.processes import valkey
-from tests.support.virtual_fleet import Answer, VirtualFleet
+from tests.support.virtual_fleet import Answer, VirtualFleet, open_budget
 
 _START_MS = 1.8e12
 
@@ -33,13 +32,7 @@ async def measure(case: Case, folder: Path) -> Figures:
             settings = settings_for(case, url, folder)
             clock = [_START_MS]
             queue = Queue(redis, clock=lambda: clock[0])
-            pace = paces(
-                settings.limits("haiku-5-5"),
-                headroom=settings.headroom,
-                request_burst=settings.request_burst,
-                token_burst=settings.token_burst,
-            )
-            await queue.configure("haiku-5-5", pace)
+            await open_budget(queue, settings)
             others = None if case.others is None else case.others.as_drain(0)
             provider = Provider(case.limits, charge_max_tokens=False, foreign=others, now_ns=0)
             fleet = VirtualFleet(queue, clock, provider, settings, answer=_answers(case), workers=case.processes)

@@ -14,14 +14,13 @@ import pytest
 from redis.asyncio import Redis
 
 from promptmill.jobs import Job, Lane
-from promptmill.pacing import paces
 from promptmill.queue import Queue
 from promptmill.settings import Settings
 from promptmill.testing.simulator.bucket import ForeignDrain
 from promptmill.testing.simulator.budget import Budget as Provider
 from promptmill.testing.simulator.budget import Dimension
 from promptmill.testing.simulator.config import Limits
-from tests.support.virtual_fleet import Answer, VirtualFleet, text_job
+from tests.support.virtual_fleet import Answer, VirtualFleet, open_budget, text_job
 
 CLASS = "haiku-5-5"
 ENOUGH = 2_000
@@ -64,13 +63,7 @@ class Account:
         clock = [1.8e12]
         settings = Settings.load(environ={}, rpm=setting or limits.rpm, itpm=limits.itpm, otpm=limits.otpm)
         queue = Queue(redis, clock=lambda: clock[0])
-        pace = paces(
-            settings.limits(CLASS),
-            headroom=settings.headroom,
-            request_burst=settings.request_burst,
-            token_burst=settings.token_burst,
-        )
-        await queue.configure(CLASS, pace, pinned=pinned, warm_up=settings.warm_up)
+        await open_budget(queue, settings, pinned=pinned, warm_up=settings.warm_up)
         provider = Provider(limits, charge_max_tokens=False, foreign=others, now_ns=0)
         fleet = VirtualFleet(queue, clock, provider, settings, answer=lambda _job: Answer(41, 100, 1_000, streamed))
         numbers = itertools.count()
@@ -189,13 +182,7 @@ async def test_nobody_waits_at_a_screen_for_the_debt_of_a_long_overnight_prompt(
     limits = Limits(rpm=1_000, itpm=500_000, otpm=10**9, depth=timedelta(seconds=60))
     provider = Provider(limits, charge_max_tokens=False, foreign=None, now_ns=0)
     queue = Queue(redis, clock=lambda: clock[0])
-    pace = paces(
-        settings.limits(CLASS),
-        headroom=settings.headroom,
-        request_burst=settings.request_burst,
-        token_burst=settings.token_burst,
-    )
-    await queue.configure(CLASS, pace, warm_up=settings.warm_up)
+    await open_budget(queue, settings, warm_up=settings.warm_up)
     fleet = VirtualFleet(queue, clock, provider, settings, answer=_by_its_length)
     numbers, chance = itertools.count(), random.Random(3)
     await fleet.submit(

@@ -19,13 +19,12 @@ from producers.runs.counters import read_counters
 from producers.runs.foresight import RunForesight
 from promptmill.foresight import job_left, lane_left
 from promptmill.jobs import Job, Lane
-from promptmill.pacing import paces
 from promptmill.queue import Queue, prepare
 from promptmill.settings import Settings
 from promptmill.testing.simulator.budget import Budget as Provider
 from promptmill.testing.simulator.config import Limits
 from tests.support.queues import CLASS
-from tests.support.virtual_fleet import Answer, VirtualFleet, text_job
+from tests.support.virtual_fleet import Answer, VirtualFleet, open_budget, text_job
 
 WINDOW = 1_000
 """Jobs of the run that are in Redis at a time."""
@@ -80,13 +79,7 @@ class VirtualRun:
         self.seen.append((self._ended / len(self.jobs), self.clock[0], left))
 
     async def configure(self) -> None:
-        pace = paces(
-            self.settings.limits(CLASS),
-            headroom=self.settings.headroom,
-            request_burst=self.settings.request_burst,
-            token_burst=self.settings.token_burst,
-        )
-        await self.queue.configure(CLASS, pace)
+        await open_budget(self.queue, self.settings)
 
     async def work_off(self) -> None:
         await self.configure()

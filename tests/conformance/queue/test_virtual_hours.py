@@ -15,13 +15,12 @@ import pytest
 from redis.asyncio import Redis
 
 from promptmill.jobs import Job
-from promptmill.pacing import paces
 from promptmill.queue import Queue
 from promptmill.settings import Settings
 from promptmill.testing.simulator.budget import Budget as Provider
 from promptmill.testing.simulator.budget import Dimension
 from promptmill.testing.simulator.config import Limits
-from tests.support.virtual_fleet import Answer, VirtualFleet, text_job
+from tests.support.virtual_fleet import Answer, VirtualFleet, open_budget, text_job
 
 ENOUGH = 2_000
 """Jobs that are kept waiting: the budget is what is scarce."""
@@ -57,13 +56,7 @@ async def drain(
         expected_output_tokens=expected_output_tokens,
     )
     queue = Queue(redis, clock=lambda: clock[0])
-    pace = paces(
-        settings.limits("haiku-5-5"),
-        headroom=settings.headroom,
-        request_burst=settings.request_burst,
-        token_burst=settings.token_burst,
-    )
-    await queue.configure("haiku-5-5", pace)
+    await open_budget(queue, settings)
     provider = Provider(limits, charge_max_tokens=False, foreign=None, now_ns=0)
     fleet = VirtualFleet(queue, clock, provider, settings, answer=answer)
     numbers = itertools.count()

@@ -12,12 +12,11 @@ import pytest
 from redis.asyncio import Redis
 
 from promptmill.jobs import Job, Lane
-from promptmill.pacing import paces
 from promptmill.queue import Queue
 from promptmill.settings import Settings
 from promptmill.testing.simulator.budget import Budget as Provider
 from promptmill.testing.simulator.config import Limits
-from tests.support.virtual_fleet import Answer, VirtualFleet, text_job
+from tests.support.virtual_fleet import Answer, VirtualFleet, open_budget, text_job
 
 RPM = 600
 SLOT_MS = 60_000 / (RPM * 0.99)
@@ -36,13 +35,7 @@ async def fleet(redis: Redis) -> VirtualFleet:
     clock = [1.8e12]
     settings = Settings.load(environ={}, rpm=RPM, itpm=10**9, otpm=10**9)
     queue = Queue(redis, clock=lambda: clock[0])
-    pace = paces(
-        settings.limits("haiku-5-5"),
-        headroom=settings.headroom,
-        request_burst=settings.request_burst,
-        token_burst=settings.token_burst,
-    )
-    await queue.configure("haiku-5-5", pace)
+    await open_budget(queue, settings)
     limits = Limits(rpm=RPM, itpm=10**9, otpm=10**9, depth=timedelta(seconds=1))
     provider = Provider(limits, charge_max_tokens=False, foreign=None, now_ns=0)
     return VirtualFleet(queue, clock, provider, settings, answer=lambda _job: Answer(41, 100, 1_000))

@@ -14,13 +14,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from redis.asyncio import Redis
 
-from promptmill.pacing import Cost, paces
+from promptmill.pacing import Cost
 from promptmill.queue import Claim, Claims, Queue, Settlement, Snooze
 from promptmill.results import Status
 from promptmill.settings import Settings
 from promptmill.testing.simulator.budget import Budget as Provider
 from promptmill.testing.simulator.config import Limits
-from tests.support.virtual_fleet import Answer, VirtualFleet, text_job
+from tests.support.virtual_fleet import Answer, VirtualFleet, open_budget, text_job
 from worker.decisions import GoBack, decide, report_on
 from worker.outcomes import POLICIES
 from worker.uplink import Uplink
@@ -159,13 +159,7 @@ async def a_fleet(
     clock = [1.8e12]
     settings = Settings.load(environ={}, rpm=RPM, itpm=10**8, otpm=10**8, probe_interval=INTERVAL, **how)
     queue = Queue(redis, clock=lambda: clock[0])
-    pace = paces(
-        settings.limits(CLASS),
-        headroom=settings.headroom,
-        request_burst=settings.request_burst,
-        token_burst=settings.token_burst,
-    )
-    await queue.configure(CLASS, pace)
+    await open_budget(queue, settings)
     limits = Limits(rpm=RPM, itpm=10**8, otpm=10**8, depth=DEPTH)
     provider = Provider(limits, charge_max_tokens=False, foreign=None, now_ns=0)
     generation = random.Random(3)
