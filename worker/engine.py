@@ -13,7 +13,7 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from signal import Signals
@@ -27,17 +27,16 @@ from arq.cron import CronJob, cron
 from arq.worker import Function, Worker
 
 from promptmill.errors import PromptmillError, QueueUnavailable
-from promptmill.halts import Halts
 from promptmill.pacing import paces
 from promptmill.queue import Claim, Claims, Queue, keys
 from promptmill.queue.connection import connect, redis_errors
-from promptmill.queue.held import why_held
 from promptmill.settings import Settings
 from promptmill.tasks import end
 from promptmill.wire import FUNCTION, deserialize, serialize
 from worker import events
 from worker.calls import StopReason
 from worker.functions import FunctionRunner, function_of
+from worker.holdups import Holdups
 from worker.leases import Lease, LeaseKeeper
 from worker.logs import where
 from worker.uplink import Uplink
@@ -100,10 +99,7 @@ class PacedWorker(Worker):
         self.holds_answers: Callable[[], bool] = lambda: False
         """Asked before jobs are given up at the end; true while there are answers that are not in the store yet."""
         self._rounds = rounds
-        self.tell: Callable[[str, Mapping[str, Any]], None] = lambda _event, _about: None
-        """Handed what is news to the whole fleet."""
-        self.halts = Halts()
-        """What was held back at the newest claim."""
+        self.holdups = Holdups(settings.caps)
         self._orphaned = orphaned
         self._settings = settings
         self._queue = queue
@@ -112,7 +108,6 @@ class PacedWorker(Worker):
             queue, timeout_s=self.job_timeout_s, keep_result=settings.keep_result, say_crash=self._say_crash
         )
         self._configured: set[str] = set()
-        self._said_why: set[str] = set()
         self._claim_numbers = itertools.count(1)
         self._wake = asyncio.Event()
         self.uplink = Uplink(longest_rest=settings.probe_interval, on_back=self._wake.set)
@@ -170,7 +165,7 @@ class PacedWorker(Worker):
             if self.burst and not self.tasks:
                 if await self._is_empty():
                     return
-                await self._say_why_it_waits()
+                await self.holdups.say_why_nothing_goes(self.pool)
             await self._nap(wait)
 
     async def _nap(self, within: timedelta | None) -> None:
@@ -253,11 +248,7 @@ class PacedWorker(Worker):
                 token_prefix=f"{self.name}.{next(self._claim_numbers)}",
                 caps=self._settings.caps,
             )
-            for reached in claims.reached:
-                say = self._log.error if reached.cap.action == "park" else self._log.warning
-                say(events.SPEND_CAP_REACHED, **reached.to_log())
-                self.tell("spend_cap", reached.to_log())
-            self._hear_of(claims.halts)
+            self.holdups.hear(claims)
             for claim in claims.jobs:
                 self._start(claim, asked_at)
             fresh = {claim.budget for claim in claims.jobs if claim.budget} - self._configured
@@ -283,15 +274,6 @@ class PacedWorker(Worker):
         if not self._redis_is_away:
             self._redis_is_away = True
             self._log.error(events.REDIS_AWAY, error=str(error))
-
-    def _hear_of(self, halts: Halts) -> None:
-        """Say which lanes are paused when that changes: who waits for this worker waits for them."""
-        before, self.halts = self.halts.lanes, halts
-        if paused := halts.lanes - before:
-            why = {f"{halt.by}: {halt.why}" for halt in halts.all if halt.what == "lane" and halt.name in paused}
-            self._log.warning(events.LANES_PAUSED, lanes=sorted(lane.value for lane in paused), why=sorted(why))
-        if resumed := before - halts.lanes:
-            self._log.info(events.LANES_RESUMED, lanes=sorted(lane.value for lane in resumed))
 
     async def configure(self, model_classes: set[str]) -> None:
         """Tell Redis the limits of `model_classes` as this process' settings have them."""
@@ -339,16 +321,6 @@ class PacedWorker(Worker):
                 return int(await self.pool.zcard(keys.QUEUE)) == 0
         except QueueUnavailable:
             return False
-
-    async def _say_why_it_waits(self) -> None:
-        """Log once what keeps back all that is left: whoever started a burst sits and waits for it."""
-        with contextlib.suppress(QueueUnavailable), redis_errors():
-            names = sorted(name.decode("utf-8", "replace") for name in await self.pool.smembers(keys.BUDGETS))  # type: ignore[misc]  # redis types both kinds of client alike
-            why = await why_held(self.pool, names, caps=self._settings.caps)
-            new = {held.partition("(")[0] for held in why} - self._said_why
-            if new:
-                self._said_why |= new
-                self._log.warning(events.BURST_WAITS, why="; ".join(why))
 
     # beside the jobs -------------------------------------------------------------------------------------------------
 

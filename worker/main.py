@@ -76,7 +76,7 @@ def build_worker(
         observer = Observer(queue, settings)
         stack.push_async_callback(observer.close)
         acting = Acting(store, queue, settings.alarm_actions, more_canaries=canaries.send_more)
-        worker.tell = acting.hear
+        worker.holdups.tell = acting.hear
         pipeline = Pipeline(
             settings=settings,
             recorder=recorder,
@@ -87,7 +87,7 @@ def build_worker(
             plug_ins=plug_ins,
             meters=make_meters(settings.metrics_address),
             uplink=worker.uplink,
-            halts=lambda: worker.halts,
+            halts=lambda: worker.holdups.halts,
             tell=acting.hear,
         )
         stack.callback(_say_stopped, worker, pipeline)
