@@ -15,11 +15,10 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
+from functools import partial
 from signal import Signals
 from typing import Any, Final
 
-import orjson
 import structlog
 from arq.connections import ArqRedis, RedisSettings
 from arq.constants import abort_jobs_ss
@@ -39,12 +38,11 @@ from worker.functions import FunctionRunner, function_of
 from worker.holdups import Holdups
 from worker.leases import Lease, LeaseKeeper
 from worker.logs import where
+from worker.presence import tell_presence
 from worker.uplink import Uplink
 
 BEAT: Final = timedelta(seconds=0.5)
 """How often cron jobs and arq's abort requests are looked at; arq's own poll interval."""
-PRESENCE: Final = timedelta(seconds=4)
-"""How often a worker says that it is alive."""
 AWAY_RETRY: Final = timedelta(seconds=0.5)
 """How often Redis is asked whether it is back."""
 
@@ -114,7 +112,6 @@ class PacedWorker(Worker):
         self._stopping = False
         self._abandoning = False
         self._redis_is_away = False
-        self._started_at = datetime.now(UTC)
         self._log = structlog.get_logger()
 
     # the life of the process -----------------------------------------------------------------------------------------
@@ -125,7 +122,8 @@ class PacedWorker(Worker):
             self.ctx["redis"] = self.pool
             self.ctx["run_job"] = await self._open_resources(self, stack)
             listening = asyncio.Event()
-            for helper in (lambda: self._listen(listening), self.leases.keep, self._beat, self._tell_presence):
+            presence = partial(tell_presence, self.pool, self.name, self._busy)
+            for helper in (partial(self._listen, listening), self.leases.keep, self._beat, presence):
                 stack.push_async_callback(end, asyncio.create_task(self._kept_up(helper)))
             await listening.wait()
             self._log.info(
@@ -352,21 +350,9 @@ class PacedWorker(Worker):
             await self._queue.cancel([job_id.decode("utf-8", "surrogateescape") for job_id in asked])
             await self.pool.zrem(abort_jobs_ss, *asked)
 
-    async def _tell_presence(self) -> None:
-        while True:
-            about = {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "version": version("promptmill"),
-                "started_at": self._started_at.isoformat(),
-                "seen_at": datetime.now(UTC).isoformat(),
-                "running": len(self.tasks),
-                "free": self.max_jobs - len(self.tasks),
-                "cut_off": self.uplink.is_cut_off,
-            }
-            with contextlib.suppress(QueueUnavailable), redis_errors():
-                await self.pool.hset(keys.WORKERS, self.name, orjson.dumps(about).decode())  # type: ignore[misc]  # redis types both kinds of client alike
-            await asyncio.sleep(PRESENCE.total_seconds())
+    def _busy(self) -> dict[str, Any]:
+        running = len(self.tasks)
+        return {"running": running, "free": self.max_jobs - running, "cut_off": self.uplink.is_cut_off}
 
     async def _listen(self, listening: asyncio.Event) -> None:
         """Be woken and told of cancellations. A subscription that broke is made anew: until then alarms suffice."""

@@ -31,7 +31,7 @@ class Holdups:
         """What was held back at the newest claim."""
 
     def hear(self, claims: Claims) -> None:
-        """Say what is new: caps once for the fleet, lanes once for each worker, since who waits for it waits for them."""
+        """Say what is new: caps once for the fleet, lanes once for each worker: who waits for it waits for them."""
         for reached in claims.reached:
             say = self._log.error if reached.cap.action == "park" else self._log.warning
             say(events.SPEND_CAP_REACHED, **reached.to_log())
