@@ -44,6 +44,8 @@ BEAT: Final = timedelta(seconds=0.5)
 """How often cron jobs and arq's abort requests are looked at; arq's own poll interval."""
 PRESENCE: Final = timedelta(seconds=4)
 """How often a worker says that it is alive."""
+FORGET_AFTER: Final = timedelta(days=1)
+"""A worker that said nothing for so long was killed: one that stops strikes itself out."""
 AWAY_RETRY: Final = timedelta(seconds=0.5)
 """How often Redis is asked whether it is back."""
 
@@ -363,6 +365,8 @@ class PacedWorker(Worker):
             await self.pool.zrem(abort_jobs_ss, *asked)
 
     async def _tell_presence(self) -> None:
+        with contextlib.suppress(QueueUnavailable):
+            await self._queue.forget(seen_before=datetime.now(UTC) - FORGET_AFTER)
         while True:
             about = {
                 "host": socket.gethostname(),

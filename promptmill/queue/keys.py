@@ -13,7 +13,7 @@
 | `promptmill:learned:<model class>` | hash | kind of prompt to the means of its answers (see lua/_learned.lua); at most 1,000 | kept |
 | `promptmill:spend` | hash | model class and lane to what was spent in the present hour and day; which caps were told of (see lua/_spend.lua) | kept |
 | `promptmill:idle` | sorted set | workers with free slots; score: when each comes back by itself (ms) | worker |
-| `promptmill:workers` | hash | worker id to what it last said of itself, JSON | worker |
+| `promptmill:workers` | hash | worker id to what it last said of itself, JSON | worker; of a killed one, when another begins a day later |
 | `promptmill:run:<run>` | hash | jobs submitted and ended by status, tokens, cost in nano-USD; when it will be done, as whoever follows it last said, or which of its jobs are answered last | 30 days after the last change |
 | `arq:result:<id>` | string | the result in arq's envelope, for whoever waits | `keep_result` |
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -91,7 +92,7 @@ async def _freeze(pid: int, workers: Fleet, api: SimulatorProcess, settings: Set
     before = {result.job_id for result in await results_in(settings)}
     away, requests = workers.said["redis_away"], api.stats()["requests"]
     os.kill(pid, signal.SIGSTOP)
-    os.waitpid(pid, os.WUNTRACED)
+    await asyncio.to_thread(os.waitpid, pid, os.WUNTRACED)
     began = datetime.now(UTC)
     try:
         await workers.until(lambda: workers.said["redis_away"] >= away + WORKERS)
@@ -167,9 +168,7 @@ class Woken:
     """Of which it had committed the result when it was stopped."""
 
 
-async def _stop_and_wake(
-    redis: Redis, workers: Fleet, settings: Settings, chance: random.Random, *, at: int
-) -> Woken:
+async def _stop_and_wake(redis: Redis, workers: Fleet, settings: Settings, chance: random.Random, *, at: int) -> Woken:
     """Stop a worker once so many jobs have ended, and wake it when others have run all that it held."""
     await workers.until(lambda: workers.said["job_ended"] >= at)
     pid = chance.choice(sorted(workers.pids))

@@ -14,7 +14,7 @@ import pytest
 
 from promptmill.embedded import EmbeddedValkey
 from promptmill.settings import Settings
-from tests.support.fleets import Fleet, balance, drained, environment_of, fleet
+from tests.support.fleets import balance, environment_of, fleet
 from tests.support.processes import simulator
 
 RUN = "script"

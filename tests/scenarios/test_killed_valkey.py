@@ -22,7 +22,7 @@ from promptmill.jobs import Job
 from promptmill.queue import keys
 from promptmill.results import Status
 from promptmill.settings import Settings
-from tests.support.fleets import Fleet, balance, environment_of, fleet, short_job
+from tests.support.fleets import balance, environment_of, fleet, short_job
 from tests.support.processes import simulator
 
 RUN = "app"

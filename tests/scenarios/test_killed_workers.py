@@ -23,7 +23,8 @@ RUN = "killed"
 @pytest.mark.scenario
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("jobs", "kills"), [pytest.param(2_000, 10, id="short"), pytest.param(20_000, 200, id="whole", marks=pytest.mark.soak)]
+    ("jobs", "kills"),
+    [pytest.param(2_000, 10, id="short"), pytest.param(20_000, 200, id="whole", marks=pytest.mark.soak)],
 )
 async def test_every_job_has_one_result_however_many_workers_are_killed(tmp_path: Path, jobs: int, kills: int) -> None:
     """Each death may cost one request for each that was under way; nothing else is sent twice."""
