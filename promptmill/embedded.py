@@ -56,13 +56,16 @@ _SETTINGS: Final = {
     "port": "0",
     "unixsocketperm": "700",
     "appendonly": "yes",
-    "appendfsync": "everysec",
+    "appendfsync": "always",
     "save": "",
     "maxmemory-policy": "noeviction",
     "daemonize": "no",
     "logfile": "valkey.log",
 }
-"""Every write is in the append-only file when it is answered, and on the disk within a second; nothing is evicted."""
+"""Every write is on the disk when it is answered; nothing is evicted.
+
+`everysec` would answer writes that are not even in the file while a slow disk is being flushed: a SIGKILL loses them.
+"""
 
 
 class EmbeddedValkey:

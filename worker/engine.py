@@ -122,7 +122,7 @@ class PacedWorker(Worker):
             self.ctx["redis"] = self.pool
             self.ctx["run_job"] = await self._open_resources(self, stack)
             listening = asyncio.Event()
-            presence = partial(tell_presence, self.pool, self.name, self._busy)
+            presence = partial(tell_presence, self._queue, self.name, self._busy)
             for helper in (partial(self._listen, listening), self.leases.keep, self._beat, presence):
                 stack.push_async_callback(end, asyncio.create_task(self._kept_up(helper)))
             await listening.wait()

@@ -14,7 +14,7 @@
 | `promptmill:spend` | hash | model class and lane to what was spent in the present hour and day; which caps were told of (see lua/_spend.lua) | kept |
 | `promptmill:halts` | hash | lanes that are paused and models that are not used as fallbacks, since when, until when and why (see lua/_halts.lua) | lifted, or over |
 | `promptmill:idle` | sorted set | workers with free slots; score: when each comes back by itself (ms) | worker |
-| `promptmill:workers` | hash | worker id to what it last said of itself, JSON | worker |
+| `promptmill:workers` | hash | worker id to what it last said of itself, JSON | worker; of a killed one, when another begins a day later |
 | `promptmill:status-page` | string | what the provider's status page said last, JSON | 5 minutes after it was asked |
 | `promptmill:status-page-turn` | string | the worker that asked it last, while nobody else is to | a minute |
 | `promptmill:run:<run>` | hash | jobs submitted and ended by status, tokens, cost in nano-USD; when it will be done, as whoever follows it last said, or which of its jobs are answered last | 30 days after the last change |

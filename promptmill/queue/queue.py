@@ -312,6 +312,21 @@ class Queue:
                 pipeline.hdel(keys.WORKERS, worker)
                 await pipeline.execute()
 
+    async def forget(self, *, seen_before: datetime) -> None:
+        """Strike from the list of workers those that were last seen before a time: they were killed."""
+        with redis_errors():
+            said = await self.redis.hgetall(keys.WORKERS)  # type: ignore[misc]
+            gone = [name for name, about in said.items() if _was_seen_before(about, seen_before)]
+            if gone:
+                await self.redis.hdel(keys.WORKERS, *gone)  # type: ignore[misc]
+
+
+def _was_seen_before(about: bytes, time: datetime) -> bool:
+    try:
+        return datetime.fromisoformat(orjson.loads(about)["seen_at"]) < time
+    except (ValueError, KeyError, TypeError):
+        return False  # of a later version, or not ours
+
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)

@@ -62,7 +62,7 @@ def test_it_keeps_every_write_evicts_nothing_and_opens_no_port(valkey):
         }
     assert kept == {
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        "appendfsync": "always",
         "maxmemory-policy": "noeviction",
         "port": "0",
         "save": "",

@@ -43,7 +43,7 @@ class Freeze:
 @pytest.mark.scenario
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("jobs", "freezes"), [pytest.param(240, 1, id="short"), pytest.param(4_000, 10, id="whole", marks=pytest.mark.soak)]
+    ("jobs", "freezes"), [pytest.param(120, 1, id="short"), pytest.param(4_000, 10, id="whole", marks=pytest.mark.soak)]
 )
 async def test_while_valkey_stands_still_nothing_is_sent_and_who_holds_no_lease_writes_nothing(
     tmp_path: Path, jobs: int, freezes: int

@@ -6,18 +6,19 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import orjson
 import pytest
 from arq.worker import Worker
 from structlog.testing import capture_logs
 
 from promptmill.caps import SpendCap
 from promptmill.models import UnknownModel
-from promptmill.queue import keys
+from promptmill.queue import Queue, keys
 from promptmill.results import Status
 from promptmill.store import ResultStore
 from tests.support.providers import Held, answering, failing
 from tests.support.workers import REQUEST, make_job
-from worker import events
+from worker import engine, events
 from worker.engine import PacedWorker
 
 SHORT = timedelta(milliseconds=300)
@@ -316,7 +317,7 @@ async def test_a_dead_workers_job_is_run_by_another_when_its_lease_has_run_out(m
         await mill.api.arrival()
         dies.engine.leases.renew = nothing
         dies.engine.claiming_paused = lambda: True
-        async with mill.worker(lease=SHORT):
+        async with mill.worker():  # its own lease must not run out, however slow the machine
             await mill.ends.of("job-1")
     result = await mill.store.result("job-1")
     assert [attempt.number for attempt in result.attempts] == [2]
@@ -325,18 +326,61 @@ async def test_a_dead_workers_job_is_run_by_another_when_its_lease_has_run_out(m
 async def test_a_worker_that_takes_over_its_own_job_makes_one_call_of_two(mill):
     """Redis was away for longer than a lease, or this process stood still."""
     mill.api.script = [Held(), answering()]
-    async with mill.worker(lease=SHORT) as worker:
+    async with mill.worker() as worker:
         await mill.submit(make_job())
         await mill.api.arrival()
-
-        async def nothing():
-            """The renewals of a process that stands still."""
-
-        worker.engine.leases.renew = nothing
+        await mill.redis.zadd(keys.QUEUE, {"job-1": 2})  # its lease has run out; the next one must not, however slow
+        worker.engine._wake.set()
         await mill.ends.of("job-1")
         await worker.finished()
     assert len(mill.api.requests) == 2
     assert [attempt.number for attempt in (await mill.store.result("job-1")).attempts] == [2]
+
+
+async def test_a_worker_without_a_free_slot_says_that_redis_is_away(mill, monkeypatch):
+    """It claims nothing, so that no claim of its own fails."""
+    monkeypatch.setattr(engine, "BEAT", timedelta(0))
+    held = Held()
+    mill.api.script = [held]
+    async with mill.worker(concurrency=1) as worker:
+        await mill.submit(make_job())
+        await mill.api.arrival()
+        beat = worker.engine.heart_beat
+
+        async def no_answer():
+            raise ConnectionError
+
+        worker.engine.heart_beat = no_answer
+        await worker.says("redis_away")
+        worker.engine.heart_beat = beat
+        held.release()
+        await mill.ends.of("job-1")
+        await worker.says("redis_back")
+
+
+async def test_a_worker_that_begins_drops_from_the_list_who_was_not_seen_for_a_day(mill, monkeypatch):
+    """Killed ones strike nobody out, and would stay for ever."""
+    now = datetime.now(UTC)
+    said = {
+        "killed": orjson.dumps({"seen_at": (now - timedelta(days=1, seconds=1)).isoformat()}),
+        "stopped": orjson.dumps({"seen_at": (now - timedelta(hours=23)).isoformat()}),
+        "strange": b"{",
+        "stranger": b"[]",
+        "of-tomorrow": b'{"seen_at": {}}',
+    }
+    await mill.redis.hset(keys.WORKERS, mapping=said)
+    forgotten = asyncio.Event()
+    forget = Queue.forget
+
+    async def tell(queue, **how):
+        await forget(queue, **how)
+        forgotten.set()
+
+    monkeypatch.setattr(Queue, "forget", tell)
+    async with mill.worker():
+        await forgotten.wait()
+    left = {name.decode() for name in await mill.redis.hkeys(keys.WORKERS)}
+    assert left == {"stopped", "strange", "stranger", "of-tomorrow"}
 
 
 async def test_a_fault_in_the_pipeline_is_logged_without_content_and_the_job_is_tried_again(mill):
