@@ -32,6 +32,7 @@ local OPEN = {
 
 local function put(budget, name, value)
   budget[name] = value
+  if loaded[budget.key] ~= budget then loaded[budget.key] = nil end
   redis.call('HSET', budget.key, name, string.format('%.3f', value))
 end
 
