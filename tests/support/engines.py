@@ -104,7 +104,7 @@ class RunningWorker:
 
     def __init__(self, worker: PacedWorker) -> None:
         self.engine = worker
-        self._log = worker._log = TellingLog(worker._log)
+        self._log = worker._log = worker.holdups._log = TellingLog(worker._log)
         self.naps = 0
         self._napping = asyncio.Condition()
         self._nap = worker._nap
