@@ -17,6 +17,7 @@ from promptmill.jobs import Job
 from promptmill.queue import Queue, connect, keys, prepare
 from promptmill.settings import Settings
 from promptmill.store import ResultStore
+from tests.support.listening import listening
 from tests.support.providers import Request, ScriptedApi
 from tests.support.workers import make_settings, open_store
 from worker.engine import PacedWorker
@@ -35,15 +36,8 @@ class ServedApi(ScriptedApi):
     async def serving(self) -> AsyncIterator[ServedApi]:
         app = web.Application()
         app.router.add_post("/v1/messages", self._serve)
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        self.base_url = f"http://{host}:{port}"
-        try:
+        async with listening(app) as self.base_url:
             yield self
-        finally:
-            await runner.cleanup()
 
     async def _serve(self, request: web.Request) -> web.Response:
         arrived = Request(Headers(list(request.headers.items())), await request.read(), request.method, request.path)

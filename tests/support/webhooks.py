@@ -9,6 +9,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.support.listening import listening
+
 SECRET = "T000/B000/XXSECRETXX"
 
 
@@ -50,12 +52,5 @@ async def webhook(*script: int) -> AsyncIterator[Webhook]:
     hook = Webhook(*script)
     app = web.Application()
     app.router.add_post("/{path:.*}", hook._serve)
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    hook.base_url = f"http://{host}:{port}"
-    try:
+    async with listening(app) as hook.base_url:
         yield hook
-    finally:
-        await runner.cleanup()
