@@ -42,7 +42,7 @@ def report_on(
     policy: Policy, claim: Claim, *, retry_after: timedelta | None, settings: Settings, now: datetime
 ) -> Report | None:
     """Return what the fleet is to be told of an attempt that came to `policy`; None where it tells nothing."""
-    effect = _effect(policy)
+    effect = _effect(policy, claim, settings)
     if effect is None:
         return None
     parks = effect is Effect.PARKS
@@ -60,8 +60,12 @@ def report_on(
     )
 
 
-def _effect(policy: Policy) -> Effect | None:
-    """Return what an outcome tells of its model class; None where there is nothing to report."""
+def _effect(policy: Policy, claim: Claim, settings: Settings) -> Effect | None:
+    """Return what an outcome tells of its model class; None where there is nothing to report.
+
+    Where a proxy answered it may be this host that is cut off, and another worker gets the job through. One that was
+    sent as often as a job has attempts may be what the proxy refuses: it is judged as others are that fail, and ends.
+    """
     match policy.verdict:
         case Verdict.ANSWERED | Verdict.FINAL | Verdict.PAUSE:
             return None
@@ -69,6 +73,8 @@ def _effect(policy: Policy) -> Effect | None:
             return Effect.MAY_PARK if policy.personal else Effect.PARKS
         case Verdict.RETRY | Verdict.WAIT if not policy.trips:
             return Effect.NONE
+        case Verdict.RETRY if claim.number > settings.max_attempts:
+            return Effect.TRIPS
         case Verdict.RETRY | Verdict.WAIT:
             return Effect.UNREACHED if policy.unread else Effect.TRIPS
 

@@ -25,7 +25,7 @@ from arq.constants import abort_jobs_ss
 from arq.cron import CronJob, cron
 from arq.worker import Function, Worker
 
-from promptmill.errors import PromptmillError, QueueUnavailable
+from promptmill.errors import PromptmillError, QueueFull, QueueUnavailable
 from promptmill.pacing import paces
 from promptmill.queue import Claim, Claims, Queue, keys
 from promptmill.queue.connection import connect, redis_errors
@@ -333,6 +333,8 @@ class PacedWorker(Worker):
                     await self._obey_aborts()
                     await self.heart_beat()
                     await self._make_rounds(datetime.now(UTC))
+            except QueueFull:
+                pass  # not away: jobs go on; a round that found no room is still due
             except QueueUnavailable as error:
                 self._say_away(error)  # a worker without a free slot claims nothing, and would not notice
 

@@ -23,7 +23,7 @@ from worker import events
 from worker.canaries import Canaries, load_canaries
 from worker.engine import PacedWorker, arq_pool, arq_redis_settings, at_each
 from worker.leases import Lease
-from worker.logs import configure_logs
+from worker.logs import configure_logs, where
 from worker.monitoring.acting import Acting
 from worker.monitoring.watcher import Watcher
 from worker.observer import Observer
@@ -124,14 +124,21 @@ def build_worker(
 async def _watch_the_last(
     worker: PacedWorker, watcher: Watcher, acting: Acting, tasks: Sequence[asyncio.Task[None]]
 ) -> None:
-    """Look at the answers that came since the last look, before the worker leaves: nobody else may come after it."""
+    """Look at the answers that came since the last look, before the worker leaves: nobody else may come after it.
+
+    A fault in it is said, as it is while the worker runs: one that ended so would be started again, a burst for ever.
+    """
     await end(*tasks)
     if worker.leaves_at_once:
         return
-    with contextlib.suppress(PromptmillError, TimeoutError):
+    try:
         async with asyncio.timeout(LAST_LOOK.total_seconds()):
             await watcher.finish()
             await acting.step()
+    except (PromptmillError, TimeoutError):
+        pass  # others find it later
+    except Exception as error:  # noqa: BLE001 - said
+        structlog.get_logger().error(events.HELPER_CRASHED, error=type(error).__name__, where=where(error))
 
 
 async def _say_what_redis_may_lose(url: str) -> None:

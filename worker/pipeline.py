@@ -223,7 +223,8 @@ class Pipeline:
         if isinstance(decision, GoBack):
             await self._go_back(work, lease, attempt, policy, decision)
             return
-        attempts = (*await self._attempts_before(claim), attempt)
+        with self._recorder.holding():  # the store may be away already as it is asked for what came before
+            attempts = (*await self._attempts_before(claim), attempt)
         end = self._endings.answered if policy.verdict is Verdict.ANSWERED else self._endings.failed
         await self._end(end(work, exchange, attempts), lease)
 

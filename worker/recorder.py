@@ -6,7 +6,8 @@ The order is the point (I1, I6): a row is committed before its job leaves Redis.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final, TypeVar
 
@@ -59,13 +60,19 @@ class Recorder:
 
     async def record(self, *entries: Entry) -> None:
         """Return when `entries` are committed. Raises BadInput where they can never be."""
-        self._unwritten += 1
-        try:
+        with self.holding():
             refused = await self._rows.put(entries)
-        finally:
-            self._unwritten -= 1
         if refused is not None:
             raise refused
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Count what is done in the block as done for an answer that only this process knows: see `holds_answers`."""
+        self._unwritten += 1
+        try:
+            yield
+        finally:
+            self._unwritten -= 1
 
     async def finished(self, job_id: str) -> Result | None:
         """Return the answer that is in the store already: it must not be paid for again (I6)."""

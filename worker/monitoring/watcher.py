@@ -78,7 +78,11 @@ class Watcher:
             await self._sleep(INTERVAL.total_seconds())
 
     async def finish(self) -> None:
-        """Watch what has come since, and let another worker watch at once."""
+        """Watch what has come since, and let another worker watch at once.
+
+        The look that was broken off for this may have taken answers in that are still to be watched.
+        """
+        self._series.clear()
         while await self.step():
             pass
         await self._watching.leave_turn(self._name, now=self._now())

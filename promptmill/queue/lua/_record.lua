@@ -138,7 +138,7 @@ local function uncount_end(run, status, nano_usd)
   local key = RUN .. run
   if run == '' or (tonumber(redis.call('HGET', key, status)) or 0) <= 0 then return false end
   redis.call('HINCRBY', key, status, -1)
-  redis.call('HINCRBY', key, 'cost_nano_usd', -nano_usd)
+  redis.call('HINCRBY', key, 'cost_nano_usd', 0 - nano_usd) -- not -nano_usd: Redis 6.2 takes no '-0'
   touch_run(run)
   return true
 end

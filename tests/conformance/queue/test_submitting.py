@@ -140,6 +140,17 @@ async def test_a_run_has_as_many_ends_as_jobs_however_often_one_is_sent_again(be
     assert [int(stored[name.encode()]) for name in counted] == [2, 1, 1, 907]
 
 
+async def test_one_that_ended_without_a_cost_is_sent_again_too(bench):
+    """Most dead letters were never answered. Redis 6.2 reads no number in what Lua makes of minus zero."""
+    await bench.configure()
+    await bench.submit("a", run="r")
+    await bench.queue.settle([Settlement(await bench.claim_one(), Status.FAILED, run="r")])
+    again = make_submission("a", run="r").after(Earlier(1, Status.FAILED, None))
+    assert await bench.queue.submit([again]) == [Submitted.QUEUED]
+    stored = await bench.redis.hgetall("promptmill:run:r")
+    assert (stored[b"submitted"], stored[b"failed"], stored[b"cost_nano_usd"]) == (b"1", b"0", b"0")
+
+
 async def test_a_run_that_was_forgotten_counts_what_is_sent_again_anew(bench):
     await bench.queue.submit([make_submission("a", run="r").after(Earlier(1, Status.FAILED, Decimal(1)))])
     assert await bench.redis.hgetall("promptmill:run:r") == {b"submitted": b"1"}

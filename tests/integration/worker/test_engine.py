@@ -9,6 +9,7 @@ from decimal import Decimal
 import orjson
 import pytest
 from arq.worker import Worker
+from redis.exceptions import OutOfMemoryError
 from structlog.testing import capture_logs
 
 from promptmill.caps import SpendCap
@@ -356,6 +357,24 @@ async def test_a_worker_without_a_free_slot_says_that_redis_is_away(mill, monkey
         held.release()
         await mill.ends.of("job-1")
         await worker.says("redis_back")
+
+
+async def test_a_redis_without_memory_is_not_away(mill, monkeypatch):
+    """A round of canaries that finds no room is tried again at each beat: twice a second "away", and "back"."""
+    monkeypatch.setattr(engine, "BEAT", timedelta(0))
+    tried = asyncio.Queue()
+    async with mill.worker() as worker:
+
+        async def finds_no_room(_now):
+            tried.put_nowait(True)
+            raise OutOfMemoryError
+
+        worker.engine._make_rounds = finds_no_room
+        for number in range(3):
+            await tried.get()
+            await mill.submit(make_job(f"job-{number}"))
+            await mill.ends.of(f"job-{number}")
+        assert not worker._log.said["redis_away"].is_set()
 
 
 async def test_a_worker_that_begins_drops_from_the_list_who_was_not_seen_for_a_day(mill, monkeypatch):

@@ -221,6 +221,27 @@ async def test_what_fails_is_tried_again_and_no_answer_is_lost_or_counted_twice(
     assert len(await store.watching.alarms()) == 1
 
 
+async def test_a_look_that_is_broken_off_for_the_last_one_counts_no_answer_twice(
+    store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = {}
+    for name in ("undisturbed", "broken off"):
+        async with await ResultStore.open(f"{store._database.where}-{name.replace(' ', '-')}") as own:
+            one = watcher(own)
+            await own.record([*answers(25, 400, code=0.9)])
+            await watch(one)
+            await own.record([*answers(26, 100, code=0.9, start=400)])
+            if name == "broken off":
+                monkeypatch.setattr(own.watching, "record", lambda _findings: asyncio.Event().wait())
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.5):
+                        await one.step()
+                monkeypatch.undo()
+            await one.finish()
+            states[name] = await own.watching.states([SeriesKey(MODEL, MODEL, "summaries", "standard")])
+    assert states["broken off"] == states["undisturbed"]
+
+
 async def test_what_was_watched_is_added_up_with_what_is_usual(store: ResultStore) -> None:
     given = list(answers(41, 500, code=0.9))
     await store.record(given)

@@ -273,8 +273,9 @@ def test_what_perhaps_nobody_may_do_is_tried_again_after_a_while_and_at_once_by_
 # what the fleet is told ---------------------------------------------------------------------------------------------
 
 
-def told(outcome: str, *, retry_after=None, now=datetime(2026, 11, 22, 20, tzinfo=UTC), **settings):
-    return report_on(POLICIES[outcome], claim(), retry_after=retry_after, settings=make_settings(**settings), now=now)
+def told(outcome: str, *, retry_after=None, now=datetime(2026, 11, 22, 20, tzinfo=UTC), number=1, **settings):
+    made = make_settings(**settings)
+    return report_on(POLICIES[outcome], claim(number=number), retry_after=retry_after, settings=made, now=now)
 
 
 @pytest.mark.parametrize("outcome", POLICIES)
@@ -288,6 +289,14 @@ def test_the_fleet_is_told_of_failures_that_others_share(outcome):
         parks = Effect.MAY_PARK if policy.personal else Effect.PARKS
         assert report.effect is (parks if outcome in PARKED else trips if policy.trips else Effect.NONE)
         assert (report.fallback_after is not None) == policy.fallback
+
+
+@pytest.mark.parametrize("outcome", UNREACHED)
+def test_only_what_waits_anyhow_is_laid_to_a_cut_off_worker_for_ever(outcome):
+    many = make_settings().max_attempts
+    assert told(outcome, number=many).effect is Effect.UNREACHED
+    judged = POLICIES[outcome].verdict is Verdict.RETRY
+    assert told(outcome, number=many + 1).effect is (Effect.TRIPS if judged else Effect.UNREACHED)
 
 
 @pytest.mark.parametrize("outcome", POLICIES)

@@ -92,6 +92,26 @@ async def test_an_answer_is_held_from_when_it_is_handed_over_until_it_is_committ
     assert not shop.recorder.holds_answers
 
 
+async def test_the_answer_to_a_retry_is_held_too_while_the_store_is_asked_for_the_tries_before_it(shop):
+    """Else a worker that stops while the store is away gives it up, and it is paid for again (I6)."""
+    shop.api.script = [failing(500, "api_error"), answering()]
+    await shop.submit(make_job())
+    await shop.work()
+    shop.clock.advance(timedelta(minutes=1))
+    attempts, seen = shop.store.attempts, []
+
+    async def look(job_ids):
+        seen.append(shop.recorder.holds_answers)
+        if len(seen) < 3:
+            raise STORE_AWAY
+        return await attempts(job_ids)
+
+    shop.store.attempts = look
+    await shop.run_to_end()
+    assert (seen, shop.recorder.holds_answers) == ([True] * 3, False)
+    assert len((await shop.store.result("job-1")).attempts) == 2
+
+
 async def test_a_value_that_can_never_be_stored_costs_the_others_of_its_moment_nothing(shop):
     held = Held()
     shop.api.script = [held]

@@ -123,6 +123,24 @@ async def test_what_some_jobs_alone_may_not_do_ends_those_jobs_and_parks_nobody(
     assert {result.status for name, result in results.items() if name.startswith("fine")} == {Status.SUCCEEDED}
 
 
+async def test_what_a_proxy_refuses_of_one_job_alone_ends_that_job_however_many_workers_are_answered(shop):
+    """To each of them it looks cut off by itself at first: the other one is answered all the time."""
+
+    async def refuses_the_odd_one(request):
+        return await (failing(404) if request.job == "odd" else answering())(request)
+
+    shop.api.script = [refuses_the_odd_one]
+    await shop.submit(make_job("odd"))
+    for number in range(90):
+        shop.name = f"worker-{number % 2}"
+        await shop.submit(make_job(f"fine-{number}"))
+        await shop.work()
+        shop.clock.advance(SECOND)
+    result = await shop.store.result("odd")
+    assert (result.status, set(outcomes(result))) == (Status.FAILED, {"foreign_error"})
+    assert len(result.attempts) <= 2 * shop.settings.max_attempts + 1
+
+
 async def test_a_permission_that_the_whole_key_lacks_parks_its_class_once_enough_were_refused(shop):
     shop.api.script = [failing(403, "permission_error")]
     await shop.submit(*(make_job(f"job-{number}") for number in range(25)))
