@@ -30,7 +30,7 @@ run: install ## Answer IN=prompts.jsonl into OUT=answers.jsonl with the real API
 	@$(BIN)/promptmill run $(IN) --out $(OUT)
 
 test: install ## All tests
-	@$(BIN)/python -m pytest -n $(JOBS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 soak: install ## Twenty times as many random cases, others each time, and the tests that take minutes to hours
 	@$(BIN)/python -m pytest -m "hypothesis or soak" --hypothesis-profile=soak -o timeout=0

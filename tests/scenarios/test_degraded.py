@@ -92,7 +92,8 @@ async def test_a_model_that_gets_worse_pauses_its_lane_and_the_run_is_finished_w
     assert (len(results), len(sent_at), left) == (JOBS, JOBS, (0, 0))
     assert (alarm["metric"], alarm["series"]["kind"], alarm["direction"]) == ("code_block", "code", "lower")
     assert alarm["evidence"]["metric"]["before"]["mean"] > 0.95
-    assert alarm["evidence"]["metric"]["after"]["mean"] < 0.05
+    after = alarm["evidence"]["metric"]["after"]
+    assert round(after["mean"] * after["answers"]) <= 1, "when it began is an estimate: one of before may be among them"
     assert abs(since - worse_at) < LAG
     assert examples == {"before": {True}, "after": {False}}
     states = {action["action"].split()[0]: action["state"] for action in alarm["actions"]}

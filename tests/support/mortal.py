@@ -163,7 +163,8 @@ async def work(steps: Steps, settings: dict[str, Any], *, ahead: float) -> None:
     worker.main.Queue = partial(Queue, clock=clock)  # type: ignore[misc, assignment]
     engine = worker.main.build_worker(Settings.model_validate(settings), burst=True, handle_signals=False)
     # What is done by the clock, beside the jobs, would make another step the n-th each time.
-    worker.main.Watcher.keep = lambda _watcher: asyncio.sleep(math.inf)  # type: ignore[method-assign]
+    for helper in (worker.main.Watcher, worker.main.Acting):
+        helper.keep = lambda _helper: asyncio.sleep(math.inf)  # type: ignore[method-assign]
     steps.of_the_store()
     steps.around(Queue, "_run", lambda _queue, name, *_: None if name in {"observe", "claim"} else name)
     claim = Queue.claim

@@ -23,7 +23,7 @@ def test_every_prompt_is_answered_none_refused_and_a_second_demo_is_a_new_run():
         done = demo()
         assert done.exit_code == 0, done.output
         assert "429s, as the simulated account counted them: 0 of 10 requests" in done.stdout
-        for expected in ("10 of 10", "latency", "P50", "P95", "P99", "tokens", "cost", "instruction following", "rate"):
+        for expected in ("10 of 10", "latency", "P50", "P95", "P99", "tokens", "cost", "instruction_following", "rate"):
             assert expected in done.stdout
         answers = Path(".promptmill/demo") / f"answers-{number}.jsonl"
         assert f"answers: {answers.absolute()}" in done.stdout
