@@ -172,7 +172,7 @@ class Pipeline:
         """Give the job back for the next model that it may ask; no request was sent."""
         claim, job, halts = work.claim, work.job, self._halts()
         route = next_route(claim, job, self._settings, halts.fallbacks)
-        if route is None and claim.route > 0:
+        if route is None and self._is_stopped(work):
             route = 0  # the fallback that it waited for was stopped: it waits for the model that it asked first
         if route is None and next_route(claim, job, self._settings) is not None:
             await self._recorder.give_back(Snooze(claim, sent=False, used=NOTHING_SENT, halted=halts.version))

@@ -252,6 +252,25 @@ async def test_a_stopped_fallback_is_passed_over_and_a_job_that_has_no_other_sta
     assert (await shop.record_of("job-3"))["route"] == 1
 
 
+async def test_while_all_models_are_out_a_job_whose_last_fallback_is_stopped_goes_round_no_further(shop):
+    third = "claude-opus-5"
+    await shop.queue.halt("fallback", third, by="alarm 1")
+    now = shop.clock.now
+    out = {"open_since": now, "open_reason": "overloaded", "open_effect": "trips", "open_until": 0}
+    for model_class in ("haiku-5-5", "sonnet-5"):
+        soon = {"probe_at": now + 3_600_000, "probe_every": 30_000, "reroute_at": now}
+        await shop.redis.hset(f"{keys.BUDGET}{model_class}", mapping={**out, **soon})
+    await shop.submit(make_job("job", fallbacks=(OTHER, third)))
+    handed_out = [await everything_at_once(shop) for _ in range(10)]
+    assert sum(handed_out) == 2, "to the second model, and to find that there is no third one"
+    record = await shop.record_of("job")
+    assert (record["state"], record["route"], record["budget"]) == ("r", 1, "sonnet-5")
+    await shop.queue.lift("fallback", third, by="alarm 1")
+    shop.clock.advance(30 * SECOND)
+    await everything_at_once(shop)
+    assert (await shop.record_of("job"))["route"] == 2
+
+
 async def test_a_job_that_waits_for_a_fallback_as_it_is_stopped_goes_home(shop):
     await go_out(shop, failing(529), *(make_job(f"job-{n}") for n in range(10)))
     await shop.submit(make_job("moved", fallbacks=(OTHER,), lane="overnight"))
