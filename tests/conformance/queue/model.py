@@ -126,9 +126,9 @@ class Model:
         self.heard_at = math.floor(now)
 
     def notice_silence(self, now: float) -> None:
-        """I6: where nobody was heard from for long, whoever lives gets a lease's length to say so, once."""
+        """I6: where nobody was heard from for long, whoever lives gets half a lease to say so, once."""
         if self.heard_at is not None and now - self.heard_at > LEASE_MS / 2:
-            self.heard_at, self.spared_until = None, math.ceil(now + LEASE_MS)
+            self.heard_at, self.spared_until = None, math.ceil(now + LEASE_MS / 2)
 
     def leases_ran_out(self, now: float, claimed: set[str]) -> None:
         self.notice_silence(now)

@@ -12,6 +12,7 @@ from tests.support.queues import LEASE, ids
 
 TICK = 1
 LEASE_MS = LEASE / timedelta(milliseconds=1)
+SPARED_MS = LEASE_MS / 2
 
 
 @pytest.fixture
@@ -27,7 +28,8 @@ async def claim(bench):
 async def test_after_a_silence_a_lease_that_ran_out_is_not_taken_over_at_once(bench, claim):
     bench.clock.advance(LEASE_MS * 5)
     assert ids(await bench.claim(worker="second")) == []
-    bench.clock.advance(LEASE_MS - TICK)
+    bench.clock.advance(SPARED_MS - TICK)
+    assert ids(await bench.claim(worker="second")) == []
     assert await bench.queue.renew([claim], LEASE) == [Renewal.OK]
     await bench.others_live_on(LEASE_MS - TICK)
     assert ids(await bench.claim(worker="second")) == [], "from then on it is held as any other"
@@ -48,12 +50,12 @@ async def test_a_lease_that_runs_out_shortly_after_a_silence_is_spared_as_well(b
     assert await bench.queue.renew([claim], LEASE) == [Renewal.OK]
 
 
-async def test_what_the_dead_held_goes_on_one_lease_after_a_silence(bench, claim):
+async def test_what_the_dead_held_goes_on_half_a_lease_after_a_silence(bench, claim):
     """Whether Redis was away or everybody died, nobody can know who comes first; others do not wait for it."""
     await bench.submit("b")
     bench.clock.advance(LEASE_MS * 5)
     assert ids(await bench.claim(worker="second")) == ["b"]
-    await bench.others_live_on(LEASE_MS - TICK)
+    await bench.others_live_on(SPARED_MS - TICK)
     assert ids(await bench.claim(worker="second")) == []
     bench.clock.advance(TICK)
     again = await bench.claim_one(worker="second", most=1)
@@ -64,7 +66,15 @@ async def test_a_silence_counts_once_also_where_nobody_renews(bench, claim):
     """Beside workers of 0.1.0, which renew without a word: jobs of the dead are not put off for ever."""
     bench.clock.advance(LEASE_MS * 5)
     assert ids(await bench.claim(worker="second")) == []
-    bench.clock.advance(LEASE_MS)
+    bench.clock.advance(LEASE_MS)  # as long as another silence
+    assert ids(await bench.claim(worker="second")) == ["a"]
+
+
+async def test_the_only_worker_is_replaced_within_a_lease_also_where_that_takes_half_of_one(bench, claim):
+    """It was killed a third after its newest renewal."""
+    bench.clock.advance(LEASE_MS / 3 + LEASE_MS / 2)
+    assert ids(await bench.claim(worker="second")) == []
+    bench.clock.advance(LEASE_MS / 2)
     assert ids(await bench.claim(worker="second")) == ["a"]
 
 
