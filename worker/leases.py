@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -15,6 +14,8 @@ from worker.calls import Call, StopReason
 
 RENEWALS_PER_LEASE: Final = 3
 """Two renewals may fail before a lease runs out."""
+AWAY_RETRY_S: Final = 1
+"""While Redis is away: soon after it is back others may take over what nobody has renewed (lua/_heard.lua)."""
 
 
 class Lease:
@@ -82,16 +83,23 @@ class LeaseKeeper:
             try:
                 await self._renew([lease])
             except QueueUnavailable:
-                await self._sleep(1)
+                await self._sleep(AWAY_RETRY_S)
         if lease.lost:
             raise LeaseLost(lease.claim.job_id)
 
     async def keep(self) -> None:
-        """Renew until cancelled. Redis going away is survived: leases are tried again at the next turn."""
+        """Renew until cancelled, also where no lease is kept: so Redis knows that somebody lives, and that it was away.
+
+        Redis going away is survived.
+        """
+        pause = turn = self._duration.total_seconds() / RENEWALS_PER_LEASE
         while True:
-            await self._sleep(self._duration.total_seconds() / RENEWALS_PER_LEASE)
-            with contextlib.suppress(QueueUnavailable):
+            await self._sleep(pause)
+            try:
                 await self.renew()
+                pause = turn
+            except QueueUnavailable:
+                pause = min(AWAY_RETRY_S, turn)
 
     async def renew(self) -> None:
         """Renew every lease now. Raises QueueUnavailable."""

@@ -14,6 +14,7 @@
 | `promptmill:spend` | hash | model class and lane to what was spent in the present hour and day; which caps were told of (see lua/_spend.lua) | kept |
 | `promptmill:halts` | hash | lanes that are paused and models that are not used as fallbacks, since when, until when and why (see lua/_halts.lua) | lifted, or over |
 | `promptmill:idle` | sorted set | workers with free slots; score: when each comes back by itself (ms) | worker |
+| `promptmill:heard` | hash | when a worker last renewed its leases, and until when nobody's lease is taken over after nobody did for long (see lua/_heard.lua) | kept |
 | `promptmill:workers` | hash | worker id to what it last said of itself, JSON | worker; of a killed one, when another begins a day later |
 | `promptmill:status-page` | string | what the provider's status page said last, JSON | 5 minutes after it was asked |
 | `promptmill:status-page-turn` | string | the worker that asked it last, while nobody else is to | a minute |
@@ -43,6 +44,7 @@ LEARNED: Final = "promptmill:learned:"
 SPEND: Final = "promptmill:spend"
 HALTS: Final = "promptmill:halts"
 IDLE: Final = "promptmill:idle"
+HEARD: Final = "promptmill:heard"
 WORKERS: Final = "promptmill:workers"
 STATUS_PAGE: Final = "promptmill:status-page"
 STATUS_PAGE_TURN: Final = "promptmill:status-page-turn"

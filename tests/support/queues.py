@@ -165,6 +165,14 @@ class Bench:
         (claim,) = (await self.claim(**how)).jobs
         return claim
 
+    async def others_live_on(self, by_ms: float, *, lease: timedelta = LEASE) -> None:
+        """Let time pass in which a worker that holds nothing renews as workers do: who does not is dead."""
+        third = lease / timedelta(milliseconds=3)
+        while by_ms > 0:
+            await self.queue.renew([], lease)
+            self.clock.advance(min(by_ms, third))
+            by_ms -= third
+
     async def configure(
         self,
         model_class: str = CLASS,

@@ -3,6 +3,7 @@ local QUEUE, JOBS, LANE, DUE = 'promptmill:queue', 'promptmill:jobs', 'promptmil
 local BUDGET, BUDGETS, TENANTS = 'promptmill:budget:', 'promptmill:budgets', 'promptmill:tenants:'
 local SPEND, HALTS = 'promptmill:spend', 'promptmill:halts'
 local IDLE, RUN, LEARNED = 'promptmill:idle', 'promptmill:run:', 'promptmill:learned:'
+local HEARD = 'promptmill:heard'
 local PAYLOAD, RESULT = 'arq:job:', 'arq:result:'
 local WAKE_CHANNEL, DONE_CHANNEL = 'promptmill:wake:', 'promptmill:done:'
 local RUN_CHANNEL, CANCEL_CHANNEL = 'promptmill:run-done:', 'promptmill:cancel'

@@ -1,4 +1,4 @@
--- needs: keys, record, learned, seen, budget, breaker, spend, halts, alarm
+-- needs: keys, record, learned, seen, budget, breaker, spend, halts, alarm, heard
 -- Lease jobs to a worker: those that may be sent now, in lane order, and no others. A job for which there is no
 -- budget, or whose lane is paused, stays in the queue.
 -- ARGV  1 now (ms, or '')   2 worker   3 lease (ms)   4 most jobs to lease   5 prefix of their tokens
@@ -44,10 +44,14 @@ end
 local bound = most + 100 -- one call stays short however much comes due at once
 local due = redis.call('ZRANGEBYSCORE', QUEUE, '(1', now, 'LIMIT', 0, bound)
 local more_due, again = #due == bound, false
+local spared = spared_until(now, lease_ms, false)
 for _, id in ipairs(due) do
   local record = load_record(id) or foreign_record()
-  if record.state == 'l' then record.lost = record.lost + 1 end
-  if record.budget == '' and record.ends == 0 then
+  local is_spared = record.state == 'l' and spared > now
+  if record.state == 'l' and not is_spared then record.lost = record.lost + 1 end
+  if is_spared then
+    redis.call('ZADD', QUEUE, spared, id)
+  elseif record.budget == '' and record.ends == 0 then
     if #claims < most then lease(id, record, 'foreign') else more_due = true end
   else
     if record.state == 'r' then leave_lane(id, record) end

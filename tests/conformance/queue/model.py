@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import orjson
@@ -12,12 +13,13 @@ import orjson
 from promptmill.pacing import DIMENSIONS, MS_PER_MINUTE, Cost, Pace
 from promptmill.queue import Claim, Disposition, Snooze, Submission
 from promptmill.results import Status
-from tests.support.queues import CLASS
+from tests.support.queues import CLASS, LEASE
 
 CLASSES: Final = (CLASS, "sonnet-5")
 PACES: Final = tuple(
     {"requests": Pace(rate, 3), "input": Pace(40 * rate, 100), "output": Pace(20 * rate, 50)} for rate in (600, 240)
 )
+LEASE_MS: Final = LEASE / timedelta(milliseconds=1)
 BROKEN_RECORDS: Final = (None, b"", b"[]", b'["l",2,"haiku-5-5",1,10,"20",1]', b"\xff", b'["r",9,"haiku-5-5"]')
 
 
@@ -95,6 +97,10 @@ class Model:
     runs: dict[str, Counter[str]] = field(default_factory=dict)
     ghosts: set[str] = field(default_factory=set)
     """Ids that may stand in lanes where they do not belong: of jobs whose record was lost or that were deleted."""
+    heard_at: int | None = None
+    """When leases were renewed last; None where the silence since was noticed."""
+    spared_until: int = 0
+    """No job changes hands before."""
 
     def held(self, claim: Claim) -> Expected | None:
         job = self.jobs.get(claim.job_id)
@@ -115,8 +121,20 @@ class Model:
         self.births[job.id] += 1
         self._count(job.run, "submitted")
 
+    def renewed(self, now: float) -> None:
+        self.notice_silence(now)
+        self.heard_at = math.floor(now)
+
+    def notice_silence(self, now: float) -> None:
+        """I6: where nobody was heard from for long, whoever lives gets half a lease to say so, once."""
+        if self.heard_at is not None and now - self.heard_at > LEASE_MS / 2:
+            self.heard_at, self.spared_until = None, math.ceil(now + LEASE_MS / 2)
+
     def leases_ran_out(self, now: float, claimed: set[str]) -> None:
+        self.notice_silence(now)
         for job in self.jobs.values():
+            if job.holder and job.held_until <= now < self.spared_until:
+                job.held_until = self.spared_until
             # Every lease that ran out is gone with the next claim, but that of a stranger's job only with its own.
             to_be_adopted = job.budget is None and not job.cancelled
             if job.holder and job.held_until <= now and (job.job_id in claimed or not to_be_adopted):

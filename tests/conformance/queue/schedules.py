@@ -22,10 +22,18 @@ from promptmill.jobs import Lane
 from promptmill.pacing import Cost
 from promptmill.queue import Claim, Claims, Disposition, Renewal, Settlement, Snooze, Submission, Submitted, keys
 from promptmill.results import Status
-from tests.conformance.queue.model import BROKEN_RECORDS, CLASSES, PACES, Expected, Model, Spent, check_places
+from tests.conformance.queue.model import (
+    BROKEN_RECORDS,
+    CLASSES,
+    LEASE_MS,
+    PACES,
+    Expected,
+    Model,
+    Spent,
+    check_places,
+)
 from tests.support.queues import CLASS, LEASE, Bench, make_submission
 
-LEASE_MS = LEASE / timedelta(milliseconds=1)
 WORKERS = ("w1", "w2", "w3")
 RUNS = (None, "run-1", "run-2")
 
@@ -162,6 +170,7 @@ class Schedules(RuleBasedStateMachine):
                 job.held_until = math.ceil(self.bench.clock() + 60_000)
             elif job.holder:
                 self.do(self.bench.queue.renew([self.claim_of(job)], LEASE))
+                self.model.renewed(self.bench.clock())
                 job.held_until = math.ceil(self.bench.clock() + LEASE_MS)
         self.cancel(pick)
 
@@ -209,12 +218,21 @@ class Schedules(RuleBasedStateMachine):
     def renew(self, pick: int) -> None:
         claim = self.any_claim(pick)
         (answer,) = self.do(self.bench.queue.renew([claim], LEASE))
+        self.model.renewed(self.bench.clock())
         job = self.model.held(claim)
         if job is None:
             assert answer is Renewal.LOST
         else:
             assert answer is (Renewal.CANCELLED if job.cancelled else Renewal.OK)
             job.held_until = math.ceil(self.bench.clock() + LEASE_MS)
+
+    @rule(for_ms=st.sampled_from([0, 4_000, 6_000, 6_001, 12_000, 20_000]))
+    def a_worker_without_jobs_lives(self, for_ms: int) -> None:
+        """And renews nothing, three times within a lease: others that say nothing meanwhile are dead."""
+        for by in (*[4_000] * (for_ms // 4_000), for_ms % 4_000):
+            self.bench.clock.advance(by)
+            assert self.do(self.bench.queue.renew([], LEASE)) == []
+            self.model.renewed(self.bench.clock())
 
     @precondition(lambda self: self.claims)
     @rule(pick=picks, status=st.sampled_from(Status), used=st.none() | costs, keep=st.booleans())
@@ -345,10 +363,12 @@ class Schedules(RuleBasedStateMachine):
         self.model.blocked_until[model_class] = 0
 
     def damage_a_list(self, pick: int) -> None:
-        what = ("budgets", "idle", f"tenants:{CLASS}:2", f"learned:{CLASS}")[pick % 4]
+        what = ("budgets", "idle", f"tenants:{CLASS}:2", f"learned:{CLASS}", "heard")[pick % 5]
         self.do(self.bench.redis.delete(f"promptmill:{what}"))
         if what == "budgets":
             self.model.evicted([self.key(job) for job in self.jobs.values()])
+        if what == "heard":
+            self.model.heard_at, self.model.spared_until = None, 0
 
     # what must be true after each step -------------------------------------------------------------------------------
 
@@ -405,7 +425,7 @@ class Schedules(RuleBasedStateMachine):
         for _ in range(3):
             await self.claim_as("w1", 1)
         left = Counter(key.split(":")[1] for key in await self.bench.dump() if not key.startswith("arq:result:"))
-        assert left.keys() <= {"budget", "budgets", "idle", "learned", "run", "tenants"}
+        assert left.keys() <= {"budget", "budgets", "heard", "idle", "learned", "run", "tenants"}
 
     # choosing --------------------------------------------------------------------------------------------------------
 
