@@ -6,17 +6,22 @@ was taken, or there is no more point in it.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from promptmill.jobs import Lane
+from promptmill.metrics import OVERALL
+
+_BLANK: Final = re.compile(r"[\s\x00-\x1f]")
 
 Event = Literal["alarm", "spend_cap", "parked", "outage"]
 
@@ -39,8 +44,22 @@ class _ForAlarms(BaseModel):
         return {name: str(value) for name, value in stated.items() if value is not None}
 
 
+def is_http(address: str) -> bool:
+    """Return whether a request can be sent to `address`."""
+    try:
+        parts = urlsplit(address)
+        return (
+            parts.scheme in {"http", "https"}
+            and bool(parts.hostname)
+            and parts.port != 0
+            and not _BLANK.search(address)
+        )
+    except ValueError:  # brackets that do not match, a port that is none
+        return False
+
+
 def _webhook(url: SecretStr) -> SecretStr:
-    if not _parts(url).hostname or _parts(url).scheme not in {"http", "https"}:
+    if not is_http(url.get_secret_value()):
         raise ValueError("expected an address that begins with https:// or http://")  # never shown: it is the secret
     return url
 
@@ -99,7 +118,7 @@ class SendCanaries(_ForAlarms):
     """
 
     do: Literal["send_canaries"]
-    rounds: Annotated[int, Field(ge=1, le=100)] = 3
+    rounds: Annotated[int, Field(ge=1, le=100, strict=True)] = 3
 
     @property
     def name(self) -> str:
@@ -108,6 +127,16 @@ class SendCanaries(_ForAlarms):
 
 
 AlarmAction = Annotated[Notify | StopFallback | PauseLane | SendCanaries, Field(discriminator="do")]
+
+
+def refuse_unknown_metrics(actions: Iterable[AlarmAction], known: Collection[str]) -> None:
+    """Raise ValueError where an action is for alarms of a metric that nobody measures: it would never be taken."""
+    names = (*known, OVERALL)
+    for action in actions:
+        if action.metric is not None and action.metric not in names:
+            near = difflib.get_close_matches(action.metric, names, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(names)}"
+            raise ValueError(f"expected metric to be the name of one, got {action.metric!r}{hint}")
 
 
 class ActionState(StrEnum):

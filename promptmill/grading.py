@@ -42,11 +42,11 @@ class GradingSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    share: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.0
     """Of the answers; which ones follows from their jobs' ids. 0: none."""
     model: str = "claude-sonnet-5-5"
     """That grades. Another one makes a new series: grades of two models cannot be compared."""
-    rubric: str = RUBRIC
+    rubric: Annotated[str, Field(min_length=1)] = RUBRIC
     """What a good answer is."""
 
     def chooses(self, job: Job, result: Result) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal, Self
 
@@ -32,6 +33,38 @@ class Halt:
     why: str
 
 
+def in_short(halts: Iterable[Halt]) -> tuple[Halt, ...]:
+    """Return the same with one entry for all the alarms that hold back one thing: a model gets worse in many metrics.
+
+    It names each of them, and the why of the first.
+    """
+    found: dict[tuple[str, str, str], list[Halt]] = {}
+    for halt in halts:
+        kind, _, number = halt.by.partition(" ")
+        found.setdefault((halt.what, halt.name, "alarm" if kind == "alarm" and number else halt.by), []).append(halt)
+    return tuple(_as_one(same) for same in found.values())
+
+
+def _as_one(same: list[Halt]) -> Halt:
+    first, *others = same
+    if not others:
+        return first
+    numbers = [halt.by.partition(" ")[2] for halt in same]
+    ends = [halt.until for halt in same if halt.until is not None]
+    return replace(
+        first,
+        by=f"alarms {', '.join(numbers)}",
+        since=min(halt.since for halt in same),
+        until=max(ends) if len(ends) == len(same) else None,
+        why=f"{first.why}, and {len(others)} more",
+    )
+
+
+def _in_order(by: str) -> list[tuple[int, str]]:
+    """Return what sorts `alarm 9` before `alarm 10`."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", by)]
+
+
 def halt_field(what: What, name: str, by: str) -> str:
     """Return where the halt stands in the hash; see lua/_halts.lua."""
     return f"{what}:{by}:{_LANES.index(Lane(name)) + 1 if what == 'lane' else name}"
@@ -57,7 +90,7 @@ class Halts:
             tuple(
                 sorted(
                     (halt for halt in found if halt and (halt.until is None or halt.until.timestamp() * 1000 > now)),
-                    key=lambda halt: (halt.what, halt.name, halt.by),
+                    key=lambda halt: (halt.what, halt.name, _in_order(halt.by)),
                 )
             ),
             int(version) if version.isdecimal() else 0,

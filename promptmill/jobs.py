@@ -186,13 +186,25 @@ def make_job(fields: Mapping[str, Any] | Job) -> Job:
         raise BadJob(explain(error)) from None
 
 
+_IN_WORDS: Final = {
+    "extra_forbidden": "unknown field",
+    "tuple_type": "expected a list, got something else",
+    "frozen_set_type": "expected a list, got something else",
+    "too_short": "expected at least {min_length}, got {actual_length}",
+    "model_type": "expected an object with fields of its own, got something else",
+    "union_tag_not_found": "expected {discriminator}, which says what it is, got none",
+    "union_tag_invalid": "expected {discriminator} to be one of {expected_tags}, got '{tag}'",
+}
+"""Where pydantic's own words name what a file has no notion of."""
+
+
 def explain(error: ValidationError) -> str:
     """Return one line that names each field that does not fit, and why, without the values of prompts."""
     parts = []
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+    for problem in error.errors(include_url=False, include_input=False):
         where = ".".join(str(step)[:80] for step in problem["loc"])
-        unknown = problem["type"] == "extra_forbidden"
-        reason = "unknown field" if unknown else problem["msg"].removeprefix("Value error, ")
+        reason = _IN_WORDS.get(problem["type"], "{msg}").format(msg=problem["msg"], **problem.get("ctx", {}))
+        reason = reason.removeprefix("Value error, ")
         parts.append(f"{where}: {reason}" if where else reason)
     return "; ".join(parts)
 

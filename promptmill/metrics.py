@@ -21,6 +21,10 @@ class Declared(NamedTuple):
     """Whether an amount is counted in whole numbers."""
 
 
+OVERALL: Final = "overall"
+"""Not measured but reckoned: how bad an answer is in all metrics together, as the sum of their surprises. Many metrics
+that move a little show here long before one of them could be told from chance."""
+
 BUILT_IN: Final[Mapping[str, Declared]] = {
     "chars": Declared("amount", "either", whole=True),
     "words": Declared("amount", "either", whole=True),

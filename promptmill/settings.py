@@ -30,12 +30,13 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from promptmill.actions import AlarmAction
+from promptmill.actions import AlarmAction, is_http, refuse_unknown_metrics
 from promptmill.canaries.schedule import Interval
 from promptmill.caps import SpendCap
 from promptmill.errors import BadSettings
 from promptmill.grading import GradingSettings
 from promptmill.jobs import explain
+from promptmill.metrics import BUILT_IN
 from promptmill.models import CLASS_LIMITS, START_TIER, Limits, UnknownModel, class_of
 from promptmill.settings_sources import PREFIX, read_environment, read_file, refuse_unknown
 
@@ -55,6 +56,12 @@ def _written(pattern: str, expected: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _is_address(value: str) -> str:
+    if not is_http(value):
+        raise ValueError(f"expected http(s)://HOST/api/v2/status.json, got {value!r}")
+    return value
 
 
 Positive = Annotated[int, Field(ge=1, le=10**15), BeforeValidator(_refuse_truth)]
@@ -152,7 +159,7 @@ class Settings(BaseSettings):
     spend_probe_interval: Seconds = timedelta(minutes=15)
     """Likewise while a spend limit is reached: it ends at 00:00 UTC on the first of the month, or when its owner raises
     it."""
-    status_page_url: Annotated[str, _written(r"https?://\S+", "http(s)://HOST/api/v2/status.json")] | None = None
+    status_page_url: Annotated[str, AfterValidator(_is_address)] | None = None
     """The provider's status page as JSON, in Statuspage's form (`.../api/v2/status.json`). One worker asks it, once a
     minute at most, while requests come to nothing; it is shown beside what is out, and when it no longer tells of an
     outage the next probe goes at once. It opens and closes nothing; its silence means nothing. Unset: nobody asks."""
@@ -247,6 +254,13 @@ class Settings(BaseSettings):
             return _DURATION.validate_python(value)
         raise ValueError(f"expected seconds (12) or a duration (PT12S, 00:00:12), got {value!r}")
 
+    @field_validator("alarm_actions", "caps", mode="before")
+    @classmethod
+    def _each_is_one_of_a_list(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, Mapping):
+            raise ValueError(f"expected a list, got a single one; in the file each begins with [[{info.field_name}]]")  # noqa: TRY004 - what pydantic reports
+        return value
+
     @field_validator("budgets")
     @classmethod
     def _each_model_has_one_budget(cls, budgets: dict[str, BudgetSettings]) -> dict[str, BudgetSettings]:
@@ -271,6 +285,26 @@ class Settings(BaseSettings):
                     f"expected model_class to be one of {', '.join(sorted(known))}, got {cap.model_class!r}"
                 )
         return caps
+
+    @field_validator("alarm_actions")
+    @classmethod
+    def _each_action_is_for_a_metric(
+        cls, actions: tuple[AlarmAction, ...], info: ValidationInfo
+    ) -> tuple[AlarmAction, ...]:
+        if not info.data.get("quality_plugins"):  # what these are called only a worker knows, which imports them
+            refuse_unknown_metrics(actions, BUILT_IN)
+        return actions
+
+    @model_validator(mode="after")
+    def _the_models_of_actions_are_known(self) -> Self:
+        for action in self.alarm_actions:
+            if action.model is None:
+                continue
+            try:
+                self.class_of(action.model)
+            except UnknownModel as problem:
+                raise ValueError(f"alarm_actions: model: {problem}") from None
+        return self
 
     @model_validator(mode="after")
     def _the_grading_model_is_known(self) -> Self:

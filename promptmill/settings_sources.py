@@ -45,9 +45,16 @@ def read_environment(environ: Mapping[str, str], cls: type[BaseSettings]) -> dic
     try:
         return {names.get(name, name): value for name, value in source().items()}
     except SettingsError as error:
-        raise BadSettings(f"settings: {error}: {error.__cause__}") from None
+        raise BadSettings(f"settings: {_unparsed(error)}") from None
     except RecursionError:
         raise BadSettings("settings: budgets: expected a JSON object, got one that is nested without end") from None
+
+
+def _unparsed(error: SettingsError) -> str:
+    """Say of which variable it is that is no JSON. What stands in it may be secret."""
+    named = re.search(r'field "(\w+)"', str(error))
+    says = f"expected JSON, such as [...] or {{...}}, got something else: {error.__cause__}"
+    return f"{named[1]}: {says}" if named else says
 
 
 def read_file(

@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 import structlog
 
+from promptmill.actions import refuse_unknown_metrics
 from promptmill.doctor import Level, check_redis, collect_redis
 from promptmill.errors import BadSettings, PromptmillError
 from promptmill.queue import Queue, keys
@@ -58,6 +59,10 @@ def build_worker(
     if settings.anthropic_api_key is None:
         raise BadSettings("no API key: set ANTHROPIC_API_KEY")
     plug_ins = PlugIns.load(settings.quality_plugins)
+    try:
+        refuse_unknown_metrics(settings.alarm_actions, [metric.name for metric in (*METRICS, *plug_ins.metrics)])
+    except ValueError as error:
+        raise BadSettings(f"settings: alarm_actions: {error}") from None
     canary_set = load_canaries(settings)
     pool = arq_pool(settings.redis_url)
     queue = Queue(pool)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from producers.cli.console import print_json, terminal
+from producers.cli.console import print_json, print_table
 from producers.cli.options import load_settings
 from promptmill.actions import ActionRecord
 from promptmill.alarms import Alarm, AlarmState, Resolution
@@ -37,7 +37,7 @@ def alarms(context: click.Context, resolved: bool, limit: int, as_json: bool) ->
     if as_json:
         print_json([alarm.to_json() for alarm in found])
     elif found:
-        terminal().print(_table(found))
+        print_table(_table(found))
     else:
         click.echo("no alarms" if resolved else "no open alarms")
 
@@ -116,9 +116,11 @@ async def _resolve(alarm_id: int, resolution: Resolution) -> None:
 
 
 def _table(found: list[Alarm]) -> Table:
-    table = Table()
+    table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("alarm", "model", "prompts", "lane", "metric", "before", "after", "since (UTC)", "state"):
-        table.add_column(name, justify="right" if name in {"before", "after"} else "left", overflow="fold")
+        table.add_column(
+            name, justify="right" if name in {"before", "after"} else "left", overflow="fold", header_style="dim"
+        )
     for alarm in found:
         key, shown = alarm.series, alarm.evidence.get("metric", {})
         table.add_row(

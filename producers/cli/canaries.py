@@ -16,7 +16,7 @@ import click
 from rich.table import Table
 
 from producers.cli.charts import bars
-from producers.cli.console import print_json, terminal
+from producers.cli.console import print_json, print_table
 from producers.cli.options import load_settings
 from producers.cli.queue_address import reachable_queue
 from promptmill.canaries.rounds import models_asked, round_name, send_more_rounds
@@ -62,10 +62,10 @@ def canaries(context: click.Context, since: float, as_json: bool) -> None:  # no
     if as_json:
         print_json([_as_json(standing, answers) for standing, answers in found])
     elif found:
-        terminal().print(_models([standing for standing, _ in found]))
+        print_table(_models([standing for standing, _ in found]))
         if any(standing.failing for standing, _ in found):
             click.echo()
-            terminal().print(_failing(found))
+            print_table(_failing(found))
     else:
         click.echo(f"no canary was answered in the last {since:g} hours; the setting `canaries` has them sent")
 

@@ -11,9 +11,13 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Column, Table
 
 _WIDTH_OF_A_FILE: Final = 300
 """Into a file or a pipe a table is written whole; only a terminal has an edge."""
+
+_LONGEST_WORD: Final = 32
+"""A longer one may be folded: names of models and metrics are shorter, what an answer says may be without end."""
 
 _PROBLEMS_SHOWN: Final = 20
 
@@ -26,6 +30,29 @@ def terminal(*, stderr: bool = False) -> Console:
     # Brackets in names and messages are brackets: nothing that is printed here is markup.
     width = None if stream.isatty() else _WIDTH_OF_A_FILE
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def print_table(table: Table, on: Console | None = None) -> None:
+    """Print a table, on standard output unless stated otherwise.
+
+    In a narrow terminal texts are broken between words, figures never: a line that is still too long is whole, and the
+    terminal's to wrap.
+    """
+    console = on or terminal()
+    for column in table.columns:
+        column.min_width = _least_width(console, column)
+    console.print(table, crop=False)
+
+
+def _least_width(console: Console, column: Column) -> int:
+    from rich.measure import Measurement  # noqa: PLC0415 - as above
+
+    anything = console.options.update(max_width=_WIDTH_OF_A_FILE)
+    header = Measurement.get(console, anything, column.header).minimum
+    cells = [Measurement.get(console, anything, cell) for cell in column.cells]
+    if column.no_wrap or column.justify == "right":
+        return max([header, *(cell.maximum for cell in cells)])
+    return max([header, *(min(cell.minimum, _LONGEST_WORD) for cell in cells)])
 
 
 def remark(text: str) -> None:

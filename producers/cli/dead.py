@@ -12,7 +12,7 @@ import click
 import orjson
 from rich.table import Table
 
-from producers.cli.console import print_json, remark, terminal
+from producers.cli.console import print_json, print_table, remark
 from producers.cli.options import load_settings
 from producers.cli.queue_address import QueueAddress, reachable_queue
 from producers.cli.redrive import Fields, changed, fields_of
@@ -63,13 +63,13 @@ def list_letters(reason: str | None, limit: int, as_json: bool) -> None:  # noqa
     if not letters:
         click.echo("no dead letters")
         return
-    table = Table()
+    table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("job", "died (UTC)", "reason", "attempts", "message"):
-        table.add_column(name, justify="right" if name == "attempts" else "left", overflow="fold")
+        table.add_column(name, justify="right" if name == "attempts" else "left", overflow="fold", header_style="dim")
     for letter in letters:
         died_at = letter.died_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
         table.add_row(letter.job_id, died_at, letter.reason, str(letter.attempts), letter.message)
-    terminal().print(table)
+    print_table(table)
 
 
 @dead.command()

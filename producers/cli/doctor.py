@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from producers.cli.console import print_json, terminal
+from producers.cli.console import print_json, print_table
 from producers.cli.options import load_settings
 from producers.cli.queue_address import reachable_queue
 from promptmill.doctor import Facts, Level, collect, diagnose
@@ -44,7 +44,7 @@ def doctor(as_json: bool) -> None:  # noqa: FBT001 - click's way
         for finding in findings:
             says = finding.says if finding.advice is None else f"{finding.says}\n-> {finding.advice}"
             table.add_row(Text(finding.level.value, style=_STYLES[finding.level]), finding.subject, says)
-        terminal().print(table)
+        print_table(table)
     if any(finding.level is Level.FAIL for finding in findings):
         raise click.exceptions.Exit(1)
 

@@ -13,7 +13,7 @@ import click
 from rich.table import Table
 
 from producers.cli.charts import Axis, bars
-from producers.cli.console import print_json, terminal
+from producers.cli.console import print_json, print_table
 from producers.cli.options import load_settings
 from promptmill.store import Fallbacks, Outcomes, ResultStore
 
@@ -124,7 +124,7 @@ def _say(rows: Mapping[Key, _Row], nothing: str, columns: Sequence[str], now: da
         for hour, count in row.hours.items():
             places[axis.place(hour)] += count
         table.add_row(*key, f"{row.count:,}", f"{row.share:.2%}", bars(places))
-    terminal().print(table)
+    print_table(table)
 
 
 def _as_json(

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 from rich.table import Table
 
-from producers.cli.console import print_json, terminal
+from producers.cli.console import print_json, print_table
 from producers.cli.options import load_settings
 from promptmill.store import Latency, ResultStore, Times
 
@@ -39,7 +39,7 @@ def latency(since: float, as_json: bool) -> None:  # noqa: FBT001 - click's way
     if not rows:
         click.echo(f"no answers in the last {since:g} hours")
         return
-    terminal().print(_table(rows))
+    print_table(_table(rows))
 
 
 async def _read(since: datetime) -> list[Latency]:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from producers.cli.certainty import Change, Interval, change_of, interval_of
 from producers.cli.charts import Axis, levels, marks
-from producers.cli.console import print_csv, print_json, terminal
+from producers.cli.console import print_csv, print_json, print_table
 from producers.cli.options import load_settings
 from promptmill.alarms import Alarm, AlarmState
 from promptmill.jobs import Lane
@@ -90,7 +90,7 @@ def quality(since: float | None, by: str, limit: int, **given: Any) -> None:
     elif given["as_csv"]:
         print_csv(_CSV, _as_csv(rows))
     elif rows:
-        terminal().print(_table(rows[:limit], axis, f"{hours:g} hours until now"))
+        print_table(_table(rows[:limit], axis, f"{hours:g} hours until now"))
         if len(rows) > limit:
             click.echo(f"and {len(rows) - limit:,} more: --limit, --model, --kind and --lane choose; --csv has all")
         _tell_others(alarms, rows)

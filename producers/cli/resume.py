@@ -11,7 +11,7 @@ import click
 from producers.cli.options import load_settings
 from producers.cli.overview import BudgetView, Overview, read_overview
 from producers.cli.queue_address import reachable_queue
-from promptmill.halts import Halt
+from promptmill.halts import Halt, in_short
 from promptmill.jobs import Lane
 from promptmill.queue import Queue, connect
 
@@ -47,11 +47,12 @@ def resume(names: tuple[str, ...]) -> None:
         done = asyncio.run(_resume(address.url, names))
     for budget in done.budgets:
         click.echo(f"{budget.name} goes on (it was kept back: {budget.out_because or budget.blocked_because})")
-    for halt in done.lifted:
+    for halt in in_short(done.lifted):
         goes_on = f"lane {halt.name} goes on" if halt.what == "lane" else f"{halt.name} is used as a fallback again"
-        click.echo(f"{goes_on} (held back by {halt.by}: {halt.why or 'no reason given'})")
+        click.echo(f"{goes_on} (it was held back by {halt.by}: {halt.why or 'no reason given'})")
     if not done.budgets and not done.lifted:
-        click.echo("nothing is parked, paused or out")
+        nothing = "no budget is parked, paused or out" if done.kept else "nothing is parked, paused or out"
+        click.echo(f"nothing holds back {', '.join(names)}" if names else nothing)
     for name in dict.fromkeys(halt.name for halt in done.kept):
         click.echo(f"still held back: {name} (`promptmill resume {name}`)")
 
@@ -79,9 +80,11 @@ async def _resume(url: str, names: tuple[str, ...]) -> _Done:
 
 
 def _refuse_unknown(names: tuple[str, ...], overview: Overview) -> None:
-    known = {*(budget.name for budget in overview.budgets), *(halt.name for halt in overview.halts.all)}
+    known = dict.fromkeys(
+        [*sorted({*(budget.name for budget in overview.budgets), *(halt.name for halt in overview.halts.all)}), *Lane]
+    )
     for name in names:
-        if name not in known and name not in set(Lane):
-            near = difflib.get_close_matches(name, [*sorted(known), *Lane], n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join([*sorted(known), *Lane])}"
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
             raise click.UsageError(f"no budget of model class {name!r}, nor a lane{hint}")

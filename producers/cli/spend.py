@@ -12,7 +12,7 @@ import click
 from rich.table import Table
 
 from producers.cli.charts import Axis, bars
-from producers.cli.console import print_json, terminal
+from producers.cli.console import print_json, print_table
 from producers.cli.options import load_settings
 from promptmill.store import ResultStore, Spend
 from promptmill.store.aggregates import Grouping
@@ -45,7 +45,7 @@ def spend(since: float, by: str, as_json: bool) -> None:  # noqa: FBT001 - click
     if not rows:
         click.echo(f"nothing was spent in the last {since:g} hours")
         return
-    terminal().print(_table(rows, by, now, since))
+    print_table(_table(rows, by, now, since))
     if unpriced := sum(row.unpriced for row in rows):
         click.echo(f"{unpriced:,} requests have no known price and are not in these figures")
 

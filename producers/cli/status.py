@@ -11,14 +11,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from producers.cli.console import print_json, terminal
+from producers.cli.console import print_json, print_table, terminal
 from producers.cli.options import load_settings
 from producers.cli.overview import BudgetView, Overview, RunView, WorkerView, read_overview
 from producers.cli.queue_address import QueueAddress, reachable_queue
 from producers.durations import about
 from promptmill.caps import SpendCap
 from promptmill.errors import PromptmillError
-from promptmill.halts import Halts
+from promptmill.halts import Halts, in_short
 from promptmill.jobs import Lane
 from promptmill.pacing import DIMENSIONS
 from promptmill.queue import connect
@@ -71,17 +71,21 @@ async def _read(address: QueueAddress, runs: int) -> tuple[Overview, int | str]:
         overview = await read_overview(redis, runs=runs, caps=address.settings.caps)
     finally:
         await redis.aclose()
-    return overview, await _count_letters(address.settings)
+    had_a_store = bool(overview.workers) or any(run.ended for run in overview.runs)
+    return overview, await _count_letters(address.settings, had_a_store=had_a_store)
 
 
-async def _count_letters(settings: Settings) -> int | str:
-    """Return how many dead letters are open, or why nobody knows: the rest is worth showing all the same."""
+async def _count_letters(settings: Settings, *, had_a_store: bool) -> int | str:
+    """Return how many dead letters are open, or why nobody knows: the rest is worth showing all the same.
+
+    The first worker makes the store: where there was none yet, there are no dead letters either.
+    """
     try:
         from promptmill.store import ResultStore  # noqa: PLC0415 - an extra, which `status` can do without
 
         async with await ResultStore.open(settings.store, migrate=False) as store:
             if await store.schema_version() is None:
-                return 0
+                return f"unknown: there is no result store at {hide_password(settings.store)}" if had_a_store else 0
             return await store.count_dead_letters()
     except PromptmillError as error:
         return f"unknown: {error}"
@@ -103,20 +107,20 @@ def _show(
     if overview.to_be_ended:
         console.print(f"{overview.to_be_ended:,} of the ready ones are cancelled or expired and need no request")
     if overview.budgets:
-        console.print(_lanes(overview.budgets, overview.halts.lanes))
-        console.print(_budgets(overview.budgets, overview.at))
+        print_table(_lanes(overview.budgets, overview.halts.lanes), console)
+        print_table(_budgets(overview.budgets, overview.at), console)
         if says := _provider_says(overview, asked=address.settings.status_page_url is not None):
             console.print(says, markup=False)
     if overview.halts.all:
-        console.print(_halts(overview.halts, overview.at))
+        print_table(_halts(overview.halts, overview.at), console)
     if caps:
-        console.print(_caps(caps, overview.at))
+        print_table(_caps(caps, overview.at), console)
     if overview.workers:
-        console.print(_workers(overview.workers, overview.at))
+        print_table(_workers(overview.workers, overview.at), console)
     else:
         console.print("\nno workers: nothing is sent until `promptmill worker` or `promptmill run` is started")
     if overview.runs:
-        console.print(_runs(overview.runs, overview.at))
+        print_table(_runs(overview.runs, overview.at), console)
 
 
 def _table(title: str, texts: tuple[str, ...], figures: tuple[str, ...]) -> Table:
@@ -175,7 +179,7 @@ def _blocked(budget: BudgetView, now: datetime) -> str:
 
 def _halts(halts: Halts, now: datetime) -> Table:
     table = _table("Held back", ("what", "by", "why"), ("since", "until"))
-    for halt in halts.all:
+    for halt in in_short(halts.all):
         table.add_row(
             f"lane {halt.name}" if halt.what == "lane" else f"fallback to {halt.name}",
             halt.by,
@@ -193,7 +197,7 @@ def _provider_says(overview: Overview, *, asked: bool) -> str:
         return ""
     says = overview.provider_says
     if says is None:
-        return "the provider's status page says nothing" if asked else ""
+        return "the provider's status page says nothing (it is asked once a minute)" if asked else ""
     return f"the provider's status page says: {says.description} (for {_span(overview.at - says.since)})"
 
 

@@ -223,7 +223,9 @@ def _check_canaries(of: CanaryFacts | None) -> list[Finding]:
     if of.error is not None:
         advice = "mend the set or the setting: workers do not start; promptmill canaries check FILE says more"
         return [Finding(Level.FAIL, "canaries", of.error, advice)]
-    says = f"{of.count} of {of.name} every {of.every.total_seconds() / 60:g} minutes, to {', '.join(of.models)}"
+    minutes = of.every.total_seconds() / 60
+    every = "every minute" if minutes == 1 else f"every {minutes:g} minutes"
+    says = f"{of.count} of {of.name} {every}, to {', '.join(of.models)}"
     return [Finding(Level.OK, "canaries", says)]
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from redis.asyncio import Redis
 
 from promptmill.caps import SpendCap
-from promptmill.halts import Halts
+from promptmill.halts import Halts, in_short
 from promptmill.jobs import Lane
 from promptmill.queue import keys
 from promptmill.queue.connection import redis_errors
@@ -56,7 +56,7 @@ async def why_held(
     ]
     said += [
         f"lane {halt.name} is paused by {halt.by}: {halt.why}"
-        for halt in Halts.read(halted, seconds * 1000).all
+        for halt in in_short(Halts.read(halted, seconds * 1000).all)
         if halt.what == "lane" and halt.name in lanes
     ]
     return tuple(text for text in said if text)

@@ -4,8 +4,9 @@ Read in this order: series (which answers are comparable), baseline (what they a
 means), detector (when that is certain).
 """
 
+from promptmill.metrics import OVERALL
 from worker.monitoring.baseline import Baseline
 from worker.monitoring.detector import Detector, Found
-from worker.monitoring.series import OVERALL, Change, Series
+from worker.monitoring.series import Change, Series
 
 __all__ = ["OVERALL", "Baseline", "Change", "Detector", "Found", "Series"]

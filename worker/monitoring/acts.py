@@ -67,7 +67,7 @@ def acts(queue: Queue, more_canaries: MoreCanaries) -> Mapping[str, Act]:
             await more_canaries(model, alarm.raised_at, action.rounds)
         except BadInput as error:
             raise Refused(str(error)) from None
-        return f"{action.rounds} rounds of canaries are sent to {model}"
+        return f"{action.rounds} {'round' if action.rounds == 1 else 'rounds'} of canaries sent to {model}"
 
     return {
         "notify": Act(_notify, together=True),

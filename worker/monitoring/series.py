@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from promptmill.metrics import OVERALL
 from worker.monitoring.baseline import Baseline
 from worker.monitoring.detector import FIRST, Detector, Found
 from worker.quality.metric import Kind, Metric, Worse
@@ -14,9 +15,6 @@ CLEAN: Final[Mapping[str, int]] = {"stray_script": 20_000}
 """Answers without a fault that a baseline begins with: a healthy model practically never does this. Learned from its
 own answers alone, a series would need 20,000 of them before one fault in a hundred could be proved in 500."""
 
-OVERALL: Final = "overall"
-"""Not measured but reckoned: how bad an answer is in all metrics together, as the sum of their surprises. Many metrics
-that move a little show here long before one of them could be told from chance."""
 _SEVERAL: Final = 2
 """Metrics that at least make the overall one."""
 

@@ -148,6 +148,16 @@ async def test_a_run_says_which_of_its_lanes_is_paused(open_bench):
     assert held == ("lane standard is paused by owner: nina@host (new prompt)",)
 
 
+async def test_alarms_that_hold_back_the_same_are_one_entry_in_the_order_of_their_numbers(open_bench):
+    for number in (10, 9, 2):
+        await pause(open_bench, by=f"alarm {number}", why=f"metric {number} is worse")
+    await pause(open_bench, by="alarm 9", lane="overnight", why="metric 9 is worse")
+    assert await why_held(open_bench.redis, [CLASS], lanes={Lane.STANDARD}) == (
+        "lane standard is paused by alarms 2, 9, 10: metric 2 is worse, and 2 more",
+    )
+    assert len(await why_held(open_bench.redis, [CLASS])) == 2
+
+
 async def test_what_somebody_else_wrote_there_holds_back_nothing_and_stops_nobody(open_bench):
     await open_bench.submit("a")
     for field in ("lane:owner:2x", "lane:2", "fallback", "", "lane:owner:9", "odd:owner:2", "\udcff"):

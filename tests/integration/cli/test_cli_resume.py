@@ -45,11 +45,30 @@ def test_a_class_that_is_named_goes_on_and_no_other(troubled):
     assert kept_back(troubled) == {"opus-5"}
 
 
-@pytest.mark.parametrize("named", [(), ("sonnet-5",)])
-def test_where_nothing_is_kept_back_that_is_said(machine, named):
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        ((), "nothing is parked, paused or out"),
+        (("sonnet-5",), "nothing holds back sonnet-5"),
+        (("sonnet-5", "standard"), "nothing holds back sonnet-5, standard"),
+    ],
+)
+def test_where_nothing_is_kept_back_that_is_said(machine, named, says):
     machine.configure("sonnet-5")
     done = machine.run("resume", *named)
-    assert (done.exit_code, done.stdout) == (0, "nothing is parked, paused or out\n")
+    assert (done.exit_code, done.stdout) == (0, f"{says}\n")
+
+
+def test_where_a_lane_alone_is_kept_back_the_budgets_are_said_not_to_be(machine):
+    machine.run("pause", "overnight")
+    assert machine.run("resume").stdout == (
+        "no budget is parked, paused or out\nstill held back: overnight (`promptmill resume overnight`)\n"
+    )
+
+
+def test_a_name_is_listed_once_where_none_was_meant(machine):
+    machine.run("pause", "overnight")
+    assert "known are overnight, interactive, standard\n" in machine.run("resume", "xyz").stderr
 
 
 def test_a_mistyped_class_is_met_with_the_one_that_was_meant(troubled):
@@ -74,7 +93,7 @@ def test_a_lane_is_paused_shown_and_resumed(machine, make_job):
     shown = " ".join(machine.run("status").output.split())
     for part in ("lane standard", "(new prompt)", "owner", "in 1 h", "1 paused"):
         assert part in shown
-    assert machine.run("resume", "standard").output.startswith("lane standard goes on (held back by owner: ")
+    assert machine.run("resume", "standard").output.startswith("lane standard goes on (it was held back by owner: ")
     assert halts(machine) == []
 
 
@@ -88,7 +107,7 @@ def test_what_nobody_names_stays_held_back_and_that_is_said(troubled):
     ]
     assert kept_back(troubled) == set()
     assert troubled.run("resume", "claude-opus-5").stdout == (
-        "claude-opus-5 is used as a fallback again (held back by alarm 2: worse)\n"
+        "claude-opus-5 is used as a fallback again (it was held back by alarm 2: worse)\n"
     )
     assert halts(troubled) == [("lane", "overnight", "owner")]
 

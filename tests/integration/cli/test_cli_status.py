@@ -235,6 +235,14 @@ def test_a_silent_worker_is_gone_and_one_that_cannot_be_read_is_left_out(machine
     assert "60 s ago: gone" in shown or "1 min ago: gone" in shown
 
 
+def test_dead_letters_are_unknown_where_workers_have_no_store(machine):
+    now = datetime.now(UTC).isoformat()
+    about = {"host": "here", "pid": 1, "version": "0.2.0", "started_at": now, "seen_at": now, "running": 3, "free": 47}
+    machine.on_queue(lambda queue: queue.redis.hset(keys.WORKERS, mapping={"alive": orjson.dumps(about)}))
+    assert "dead letters: unknown: there is no result store at sqlite:///" in machine.run("status").stdout
+    assert status(machine)["dead_letters"] is None
+
+
 def test_runs_come_newest_first_and_at_most_as_many_as_asked_for(machine):
     async def three_runs(queue):
         for days_left, run in ((10, "oldest"), (30, "newest"), (20, "middle")):

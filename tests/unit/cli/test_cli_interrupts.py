@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
+import textwrap
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,3 +82,40 @@ async def test_workers_that_end_end_the_run_although_it_does_not_hear_at_first(t
         await needing(workers, deaf.work(), log)
     assert deaf.missed == 1
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+WAITS = """
+    import asyncio, signal
+    signal.signal(signal.SIGINT, {sigint})
+    from producers.cli.interrupts import run_until_stopped
+    async def work():
+        print("ready", flush=True)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            print("tidied up", flush=True)
+            {at_the_end}
+    try:
+        run_until_stopped(work())
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
+"""
+
+
+@pytest.mark.parametrize("sigint", ["signal.default_int_handler", "signal.SIG_IGN"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("at_the_end", ["pass", "await asyncio.Event().wait()"])
+def test_who_is_told_to_stop_does_so_in_order_even_where_a_script_made_it_deaf_to_ctrl_c(sigint, number, at_the_end):
+    program = textwrap.dedent(WAITS).format(sigint=sigint, at_the_end=at_the_end)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGINT if sigint.endswith("SIG_IGN") else signal.SIGCONT)
+            process.send_signal(number)
+            assert process.stdout.readline() == "tidied up\n"
+            if at_the_end != "pass":
+                process.send_signal(number)  # does not wait for that
+            assert process.stdout.readline() == "stopped\n"
+            assert process.wait(10) == 0
+        finally:
+            process.kill()

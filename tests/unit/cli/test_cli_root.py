@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ import click
 import pytest
 from click.testing import CliRunner
 from redis.exceptions import NoPermissionError
+from rich.console import Console
+from rich.table import Table
 
 from producers.cli import console, status
 from producers.cli.root import COMMANDS, promptmill
@@ -125,3 +128,18 @@ def test_a_setting_in_the_environment_that_does_not_exist_is_refused_with_a_sugg
 def test_brackets_in_a_name_are_printed_as_they_are(capsys):
     console.terminal().print("[bold]run[/bold] [budgets.x]")
     assert capsys.readouterr().out == "[bold]run[/bold] [budgets.x]\n"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_no_figure_and_no_name_is_cut_where_the_terminal_is_narrow(width):
+    file = io.StringIO()
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name, justify in (("model", "left"), ("why", "left"), ("tokens in", "right"), ("USD an hour", "right")):
+        table.add_column(name, justify=justify, overflow="fold")
+    table.add_column("until now", no_wrap=True)
+    table.add_row("claude-haiku-5-5", "it has become worse " * 5, "1,042,722", "12 min 3 s", " " * 30 + "█▃")
+    console.print_table(table, Console(file=file, width=width, force_terminal=True, color_system=None))
+    for whole in ("claude-haiku-5-5", "1,042,722", "12 min 3 s", " " * 30 + "█▃"):
+        assert whole in file.getvalue()
+    assert "…" not in file.getvalue()
+    assert len(file.getvalue().splitlines()) > 2, "texts are broken"

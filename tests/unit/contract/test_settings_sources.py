@@ -179,7 +179,19 @@ def test_an_option_that_does_not_exist_is_refused():
         ("GRADING", '{"share": 1.1}', "grading.share: Input should be less than or equal to 1"),
         ("GRADING", '{"shar": 1}', "grading.shar: unknown field"),
         ("GRADING", '{"model": "nope"}', "grading.model: no rate limits are known for model 'nope'"),
-        ("BUDGETS", "{", 'error parsing value for field "budgets"'),
+        ("BUDGETS", "{", "budgets: expected JSON, such as [...] or {...}, got something else: "),
+        (
+            "CANARY_MODELS",
+            "claude-haiku-5-5",
+            "canary_models: expected JSON, such as [...] or {...}, got something else",
+        ),
+        ("CANARY_MODELS", '"claude-haiku-5-5"', "canary_models: expected a list, got something else"),
+        ("GRADING", "0.5", "grading: expected an object with fields of its own, got something else"),
+        ("GRADING", '{"share": true}', "grading.share: Input should be a valid number"),
+        ("GRADING", '{"rubric": ""}', "grading.rubric: String should have at least 1 character"),
+        ("STATUS_PAGE_URL", "status.claude.com", "status_page_url: expected http(s)://HOST/api/v2/status.json, got "),
+        ("STATUS_PAGE_URL", "https://[::1/", "status_page_url: expected http(s)://HOST/api/v2/status.json, got "),
+        ("STATUS_PAGE_URL", "https://host:99999/", "status_page_url: expected http(s)://HOST/api/v2/status.json, got "),
         ("BUDGETS", "[" * 100_000, "budgets: expected a JSON object, got one that is nested without end"),
         ("BUDGETS", "[]", "budgets: Input should be a valid dictionary"),
         ("BUDGETS", '{"x": 5}', "budgets.x: "),
@@ -358,23 +370,49 @@ def test_two_webhooks_of_one_host_are_told_apart_without_telling_either():
 @pytest.mark.parametrize(
     ("actions", "says"),
     [
-        ('[{"url": "https://SECRET"}]', "alarm_actions.0: "),
-        ('[{"do": "shout", "url": "https://SECRET"}]', "'notify', 'stop_fallback', 'pause_lane'"),
+        ("SECRET", "alarm_actions: expected JSON, such as [...] or {...}, got something else"),
+        ('{"do": "notify", "url": "https://SECRET"}', "alarm_actions: expected a list, got a single one"),
+        ('"https://SECRET"', "alarm_actions: expected a list, got something else"),
+        ('[{"url": "https://SECRET"}]', "alarm_actions.0: expected 'do', which says what it is, got none"),
+        (
+            '[{"do": "shout", "url": "https://SECRET"}]',
+            "expected 'do' to be one of 'notify', 'stop_fallback', 'pause_lane', 'send_canaries', got 'shout'",
+        ),
         ('[{"do": "notify"}]', "alarm_actions.0.notify.url: Field required"),
         ('[{"do": "notify", "url": "SECRET"}]', "expected an address that begins with https:// or http://"),
         ('[{"do": "notify", "url": "ftp://SECRET"}]', "expected an address"),
         ('[{"do": "notify", "url": "https://[SECRET"}]', "expected an address"),
         ('[{"do": "notify", "url": "https:///SECRET"}]', "expected an address"),
-        ('[{"do": "notify", "url": "https://SECRET", "on": []}]', "alarm_actions.0.notify.on: "),
+        ('[{"do": "notify", "url": "https://SE CRET"}]', "expected an address"),
+        ('[{"do": "notify", "url": "https://SECRET:99999"}]', "expected an address"),
+        ('[{"do": "notify", "url": "https://SECRET", "on": []}]', "notify.on: expected at least 1, got 0"),
+        ('[{"do": "notify", "url": "https://SECRET", "on": "alarm"}]', "notify.on: expected a list, got something"),
         ('[{"do": "notify", "url": "https://SECRET", "on": ["rain"]}]', "alarm_actions.0.notify.on"),
         ('[{"do": "stop_fallback", "url": "https://SECRET"}]', "alarm_actions.0.stop_fallback.url: unknown field"),
         ('[{"do": "pause_lane", "pause": "slow"}]', "alarm_actions.0.pause_lane.pause: "),
+        (
+            '[{"do": "pause_lane", "metric": "stray_scripts"}]',
+            "alarm_actions: expected metric to be the name of one, got 'stray_scripts'; did you mean stray_script?",
+        ),
+        ('[{"do": "pause_lane", "metric": "x"}]', "got 'x'; known are chars, "),
+        (
+            '[{"do": "pause_lane", "model": "claude-hiaku-5-5"}]',
+            "alarm_actions: model: no rate limits are known for model 'claude-hiaku-5-5'; did you mean 'claude-haiku",
+        ),
+        ('[{"do": "send_canaries", "rounds": true}]', "alarm_actions.0.send_canaries.rounds: "),
     ],
 )
 def test_an_action_that_cannot_be_meant_is_refused_by_name_and_its_address_is_not_told(actions, says):
     said = refusal({"PROMPTMILL_ALARM_ACTIONS": actions})
     assert says in said
     assert "SECRET" not in said
+
+
+def test_an_action_may_be_for_a_metric_that_only_a_worker_can_know():
+    actions = '[{"do": "pause_lane", "metric": "our_own"}, {"do": "pause_lane", "metric": "overall"}]'
+    assert "our_own" in refusal({"PROMPTMILL_ALARM_ACTIONS": actions})
+    ours = {"PROMPTMILL_ALARM_ACTIONS": actions, "PROMPTMILL_QUALITY_PLUGINS": '["our:metric"]'}
+    assert [action.metric for action in load(ours).alarm_actions] == ["our_own", "overall"]
 
 
 def test_the_store_is_a_file_in_the_data_directory_unless_it_is_elsewhere(tmp_path):

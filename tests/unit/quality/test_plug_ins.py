@@ -16,6 +16,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from promptmill.actions import PauseLane
 from promptmill.errors import BadSettings
 from promptmill.settings import Settings
 from worker.main import build_worker
@@ -181,6 +182,18 @@ def test_no_worker_starts_without_a_plug_in_that_its_settings_name() -> None:
         redis_url="redis://127.0.0.1:1", anthropic_api_key=SecretStr("key"), quality_plugins=("no_such_module:x",)
     )
     with pytest.raises(BadSettings, match="no_such_module:x"):
+        build_worker(settings)
+
+
+def test_no_worker_starts_with_an_action_for_a_metric_that_none_of_its_plug_ins_is(own_metrics: ModuleType) -> None:
+    own_metrics.vowels = metric(lambda _subject: 1, name="vowels")
+    settings = Settings(
+        redis_url="redis://127.0.0.1:1",
+        anthropic_api_key=SecretStr("key"),
+        quality_plugins=("own_metrics:vowels",),
+        alarm_actions=(PauseLane(do="pause_lane", metric="vowels"), PauseLane(do="pause_lane", metric="vowel")),
+    )
+    with pytest.raises(BadSettings, match="expected metric to be the name of one, got 'vowel'; did you mean vowels"):
         build_worker(settings)
 
 
