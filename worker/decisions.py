@@ -134,7 +134,9 @@ def decide(
                 again = _again(claim, wait, elsewhere, uses_attempt=True)
                 decision = _fall_back(onward) if claim.attempts + 1 >= used_up else again
             else:
-                wait = max(backoff(claim.number - 1, settings, chance), asked_to_wait, standing.wait)
+                # A class that is out is asked at every probe interval, so nobody waits longer for one that may be.
+                patience = min(backoff(claim.number - 1, settings, chance), settings.probe_interval)
+                wait = max(patience, asked_to_wait, standing.wait)
                 onward = onward if claim.number >= used_up else elsewhere
                 decision = _again(claim, timedelta(0) if standing.is_out else wait, onward, uses_attempt=False)
     return decision

@@ -208,6 +208,13 @@ def test_backoff_is_spread_from_nothing_to_twice_its_mean(failures):
     assert 1.99 * mean < backoff(failures, settings, lambda: 0.999) < 2 * mean
 
 
+def test_a_job_that_is_not_to_blame_waits_no_longer_than_the_next_probe_would():
+    """Also one that was handed on again and again by workers that were cut off."""
+    often = after("overloaded", standing=Standing(), number=21, chance=0.9)
+    assert often == GoBack(make_settings().probe_interval, uses_attempt=False, route=0)
+    assert after("overloaded", standing=Standing(), number=2, chance=0.9).wait < often.wait
+
+
 def test_backoff_of_days_does_not_overflow():
     settings = make_settings(backoff=timedelta(days=1), max_backoff=timedelta(days=30))
     assert backoff(1_000, settings, lambda: 0.5) == timedelta(days=30)
