@@ -28,7 +28,7 @@ HOUR: Final = 3_600
 REFUSES: Final = "claude-opus-5-5"
 NO_JOB: Final = (
     *("promptmill:budget", "promptmill:tenants:", "promptmill:learned:"),
-    *("promptmill:idle", "promptmill:workers", "promptmill:spend"),
+    *("promptmill:heard", "promptmill:idle", "promptmill:workers", "promptmill:spend"),
 )
 """Keys that outlive jobs."""
 
