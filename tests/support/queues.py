@@ -6,6 +6,7 @@ runs on). The last two are carried by wheels; where one is missing the test is s
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -22,6 +23,7 @@ from typing import Any, Final
 import pytest
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from promptmill.jobs import Job
 from promptmill.pacing import Cost, Pace
@@ -102,10 +104,13 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], at: Path, log: Path
     for _ in range(2_000):
         if process.poll() is not None:
             raise RuntimeError(f"the server ended with code {process.returncode}: {log.read_text(errors='replace')}")
-        if at.exists():
-            with BlockingRedis(unix_socket_path=str(at), socket_timeout=5) as redis:
-                if redis.ping():
-                    return
+        # The file of the socket is there a moment before the server listens.
+        with (
+            contextlib.suppress(RedisConnectionError),
+            BlockingRedis(unix_socket_path=str(at), socket_timeout=5) as redis,
+        ):
+            if redis.ping():
+                return
         pause.wait(0.005)
     raise RuntimeError(f"the server does not answer: {log.read_text(errors='replace')}")
 
