@@ -15,7 +15,7 @@ from typing import Final
 Span = tuple[int, int]
 
 _LINE: Final = re.compile(r"[^\n]*+\n?")
-_QUOTE: Final = re.compile(r"(?:[ ]{0,3}>[ ]?)*+")
+_QUOTE: Final = re.compile(r"(?:[ ]{0,3}>[ ]?)*")
 _FENCE: Final = re.compile(r"(?P<mark>`{3,}+|~{3,}+)(?P<info>[^\n]*)")
 _ITEM: Final = re.compile(r"(?:[-*+]|\d{1,9}[.)])(?=[ \t]|$)", re.MULTILINE)
 _HEADING: Final = re.compile(r"#{1,6}[ \t]")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -39,6 +41,7 @@ def configure_logs(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    atexit.register(_lose_what_is_left)
     # The SDK's stream helper has pydantic say what in an answer is not of the documented kind, and quote it (I7).
     warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
 
@@ -59,6 +62,14 @@ class _Spared:
     def flush(self) -> None:
         with contextlib.suppress(OSError):
             self._stream.flush()
+
+
+def _lose_what_is_left() -> None:
+    """Python tries once more at the end of the process, and a failure then would be its exit code."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def where(error: BaseException) -> str:
