@@ -17,7 +17,7 @@ from rich.table import Table
 
 from producers.cli.charts import bars
 from producers.cli.console import print_json, print_table
-from producers.cli.options import load_settings
+from producers.cli.options import HOURS, load_settings
 from producers.cli.queue_address import reachable_queue
 from promptmill.canaries.rounds import models_asked, round_name, send_more_rounds
 from promptmill.canaries.sets import STARTER, load
@@ -44,9 +44,7 @@ Examples:
   promptmill canaries send --model claude-opus-5-5 --rounds 3
 """,
 )
-@click.option(
-    "--since", type=click.FloatRange(min=0, min_open=True), default=168, metavar="HOURS", help="[default: 168]"
-)
+@click.option("--since", type=HOURS, default=168, metavar="HOURS", help="[default: 168]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: one object for each model, with whole answers.")
 @click.pass_context
 def canaries(context: click.Context, since: float, as_json: bool) -> None:  # noqa: FBT001 - click's way

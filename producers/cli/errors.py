@@ -14,7 +14,7 @@ from rich.table import Table
 
 from producers.cli.charts import Axis, bars
 from producers.cli.console import print_json, print_table
-from producers.cli.options import load_settings
+from producers.cli.options import HOURS, load_settings
 from promptmill.store import Fallbacks, Outcomes, ResultStore
 
 Key = tuple[str, str, str]
@@ -42,7 +42,7 @@ Examples:
   promptmill errors --since 168 --json | jq '.errors[] | select(.blame == "ours")'
 """
 )
-@click.option("--since", type=click.FloatRange(min=0, min_open=True), default=24, metavar="HOURS", help="[default: 24]")
+@click.option("--since", type=HOURS, default=24, metavar="HOURS", help="[default: 24]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the failed requests, and the fallbacks, by hour.")
 def errors(since: float, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Show how requests failed and whose fault it was, by model, and how often another model answered.

@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 
 from producers.cli.console import print_json, print_table
-from producers.cli.options import load_settings
+from producers.cli.options import HOURS, load_settings
 from promptmill.store import Latency, ResultStore, Times
 
 _STAGES: Final = {"queue": "queue", "first_byte": "first byte", "whole": "whole"}
@@ -23,7 +23,7 @@ Examples:
   promptmill latency --since 1 --json | jq '.[].whole.p99_s'
 """
 )
-@click.option("--since", type=click.FloatRange(min=0, min_open=True), default=24, metavar="HOURS", help="[default: 24]")
+@click.option("--since", type=HOURS, default=24, metavar="HOURS", help="[default: 24]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: one object for each model and lane, in seconds.")
 def latency(since: float, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Show exact percentiles of how long answers took, by model and lane, from the result store.

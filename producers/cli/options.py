@@ -32,6 +32,9 @@ _LIMITS: Final = ("rpm", "itpm", "otpm")
 
 _POSITIVE: Final = click.IntRange(min=1)
 
+HOURS: Final = click.FloatRange(min=0, min_open=True)
+"""How far back it is looked."""
+
 prompt_file = click.Path(exists=False, dir_okay=True, path_type=Path)
 """Whether it can be read is told by whoever reads it, in the same words for every command."""
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from producers.cli.certainty import Change, Interval, change_of, interval_of
 from producers.cli.charts import Axis, levels, marks
 from producers.cli.console import print_csv, print_json, print_table
-from producers.cli.options import load_settings
+from producers.cli.options import HOURS, load_settings
 from promptmill.alarms import Alarm, AlarmState
 from promptmill.jobs import Lane
 from promptmill.metrics import Kind
@@ -62,9 +62,7 @@ Examples:
 @click.option("--model", metavar="NAME", help="Only what this model answered.")
 @click.option("--kind", metavar="KIND", help="Only this kind of prompt: a tag `kind`, or the hash that is shown.")
 @click.option("--lane", type=click.Choice([lane.value for lane in Lane]), help="Only this lane.")
-@click.option(
-    "--since", type=click.FloatRange(min=0, min_open=True), metavar="HOURS", help="[default: 24, by day two weeks]"
-)
+@click.option("--since", type=HOURS, metavar="HOURS", help="[default: 24, by day two weeks]")
 @click.option("--by", type=click.Choice(list(_EVERY)), default="hour", help="Spans of the charts.  [default: hour]")
 @click.option("--limit", type=click.IntRange(min=1), default=30, metavar="N", help="Rows of the table.  [default: 30]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: one object for each series and metric.")

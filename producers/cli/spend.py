@@ -13,7 +13,7 @@ from rich.table import Table
 
 from producers.cli.charts import Axis, bars
 from producers.cli.console import print_json, print_table
-from producers.cli.options import load_settings
+from producers.cli.options import HOURS, load_settings
 from promptmill.store import ResultStore, Spend
 from promptmill.store.aggregates import Grouping
 
@@ -28,7 +28,7 @@ Examples:
   promptmill spend --by lane --json | jq 'map(select(.group == "overnight"))'
 """
 )
-@click.option("--since", type=click.FloatRange(min=0, min_open=True), default=24, metavar="HOURS", help="[default: 24]")
+@click.option("--since", type=HOURS, default=24, metavar="HOURS", help="[default: 24]")
 @click.option("--by", default="model", metavar="model|lane|tag:NAME", help="Whose spending.  [default: model]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: one object for each hour and group.")
 def spend(since: float, by: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
