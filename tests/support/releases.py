@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,12 +53,14 @@ asyncio.run(main(*sys.argv[1:]))
 def export(commit: str, folder: Path) -> Path:
     """Put the tree of `commit` into `folder`. Skips the test where this is no clone that has it."""
     archive = subprocess.run(
-        ["git", "-C", ROOT, "archive", commit, "promptmill", "producers", "worker"], capture_output=True, check=False
+        ["git", "-C", ROOT, "archive", "--format=zip", commit, "promptmill", "producers", "worker"],
+        capture_output=True,
+        check=False,
     )
     if archive.returncode:
         pytest.skip(f"the release of commit {commit} is not in this clone: git fetch --unshallow --tags")
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-        tar.extractall(folder, filter="data")
+    with zipfile.ZipFile(io.BytesIO(archive.stdout)) as packed:
+        packed.extractall(folder)
     return folder
 
 
